@@ -1,0 +1,96 @@
+"""Chunks over the executors: fixed by the input, resumed after kills, registered by one commit."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sf
+
+from resight import files
+from resight.chunks.work import Rescue, Work, run_chunk
+
+log = logging.getLogger("resight")
+MAX_ROUNDS = 4  # times that a job is started again after it failed as a whole
+MAX_PARTITIONS = 10_000
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Where and how chunks are computed: ``folder`` is the staging folder of these very inputs."""
+
+    folder: str
+    work: Work
+    rescue: Rescue
+    chunk_size: int = 256
+    max_bytes: int = 0
+
+
+def run_chunks(rows: DataFrame, key: str, chunks: Chunks) -> dict[str, int]:
+    """Compute every chunk of ``rows`` that is not there yet; count the chunks by what was done.
+
+    A row's chunk follows from a hash of ``key`` (int64), rows are ordered by ``key``: neither depends on
+    partitions or executors. A failed Spark job (a worker killed too often) is started again: the chunks that
+    are done stay.
+    """
+    n_rows = rows.count()
+    if not n_rows:
+        return {}
+    n_chunks = -(-n_rows // chunks.chunk_size)
+    chunk = sf.pmod(sf.xxhash64(key), sf.lit(n_chunks)).cast("int")
+    placed = rows.withColumn("chunk", chunk).repartitionById(
+        min(n_chunks, MAX_PARTITIONS), sf.pmod("chunk", sf.lit(MAX_PARTITIONS)).cast("int")
+    )
+    done = placed.sortWithinPartitions("chunk", key).mapInArrow(
+        chunk_runner(chunks), "chunk int, state string"
+    )
+    for remaining in reversed(range(MAX_ROUNDS)):
+        try:
+            counted = done.groupBy("state").count().collect()
+            return {row["state"]: row["count"] for row in counted}
+        except PySparkException as error:
+            if not remaining:
+                raise
+            log.warning("a job failed and is started again: %s", str(error).splitlines()[0][:300])
+    return {}
+
+
+def chunk_runner(
+    chunks: Chunks,
+) -> Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """Make the function that computes the chunks of a partition, sorted by chunk."""
+
+    def run_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for number, rows in group_by_chunk(batches):
+            state = run_chunk(
+                chunks.folder, number, rows, chunks.work, chunks.rescue, max_bytes=chunks.max_bytes
+            )
+            yield pa.record_batch({"chunk": pa.array([number], pa.int32()), "state": [state]})
+
+    return run_partition
+
+
+def group_by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:
+    """Cut batches sorted by ``chunk`` into one table per chunk, the column ``chunk`` left out."""
+    held: list[pa.Table] = []
+    current = -1
+    for batch in batches:
+        table = pa.Table.from_batches([batch])
+        numbers = table["chunk"].to_numpy()
+        starts = [0, *(i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1]), len(numbers)]
+        for start, stop in pairwise(starts):
+            if numbers[start] != current and held:
+                yield current, pa.concat_tables(held).combine_chunks()
+                held = []
+            current = int(numbers[start])
+            held.append(table.slice(start, stop - start).drop_columns(["chunk"]))
+    if held:
+        yield current, pa.concat_tables(held).combine_chunks()
+
+
+def read_chunks(spark: SparkSession, chunks: Chunks) -> DataFrame:
+    """Read the results of all chunks."""
+    return spark.read.parquet(files.join(chunks.folder, "done"))

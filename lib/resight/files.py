@@ -1,0 +1,198 @@
+"""Files of a workspace on any file system, without Spark.
+
+Paths are URIs: a local path, ``s3a://``, ``abfss://``, ``gs://``, ``hdfs://`` or ``dbfs:/``. Whole files are
+written atomically; on a local or mounted disk `create_once` also guarantees that the first writer wins.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+from pyarrow import fs
+
+MAX_CACHE_BYTES = 200 << 30
+
+
+def join(uri: str, *parts: str) -> str:
+    """Append path segments to ``uri``."""
+    return "/".join([uri.rstrip("/"), *parts])
+
+
+def local_path(uri: str) -> Path | None:
+    """Give the path of a ``uri`` on a mounted disk, or None where it lies on a remote store."""
+    if uri.startswith("dbfs:/"):
+        return Path("/dbfs") / uri.removeprefix("dbfs:").lstrip("/")
+    if uri.startswith("file:"):
+        return Path("/" + uri.removeprefix("file:").lstrip("/"))
+    return None if "://" in uri else Path(uri)
+
+
+def absolute(uri: str) -> str:
+    """Make a local path absolute; other URIs stay as they are."""
+    path = local_path(uri)
+    return uri.rstrip("/") if path is None else str(path.expanduser().absolute())
+
+
+def remote_path(uri: str) -> tuple[fs.FileSystem, str]:
+    """Open the file system of a remote ``uri``; credentials come from the environment."""
+    filesystem, path = fs.FileSystem.from_uri(uri.replace("s3a://", "s3://", 1))
+    return filesystem, path
+
+
+def read_bytes(uri: str) -> bytes:
+    """Read a whole file; FileNotFoundError where there is none."""
+    path = local_path(uri)
+    if path is not None:
+        return path.read_bytes()
+    filesystem, name = remote_path(uri)
+    with filesystem.open_input_stream(name) as stream:
+        return stream.read()
+
+
+def write_bytes(uri: str, data: bytes) -> None:
+    """Write a whole file, replacing what was there; readers see the old or the new content."""
+    path = local_path(uri)
+    if path is None:
+        filesystem, name = remote_path(uri)
+        with filesystem.open_output_stream(name) as stream:
+            stream.write(data)
+        return
+    staged = stage_bytes(path, data)
+    staged.replace(path)
+
+
+def create_once(uri: str, data: bytes) -> bool:
+    """Write a whole file unless it exists; return whether this call made it.
+
+    On remote stores two writers at the same instant can both succeed: their files must be equal, or a
+    lock must keep them apart (`has_exclusive_create`).
+    """
+    path = local_path(uri)
+    if path is None:
+        if exists(uri):
+            return False
+        write_bytes(uri, data)
+        return True
+    staged = stage_bytes(path, data)
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        return False
+    finally:
+        staged.unlink()
+    return True
+
+
+def stage_bytes(path: Path, data: bytes) -> Path:
+    """Write ``data`` beside ``path`` under a hidden name and flush it to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    with staged.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return staged
+
+
+def has_exclusive_create(uri: str) -> bool:
+    """Whether `create_once` lets exactly one of several simultaneous writers win."""
+    return local_path(uri) is not None
+
+
+def exists(uri: str) -> bool:
+    """Whether a file or folder is there."""
+    path = local_path(uri)
+    if path is not None:
+        return path.exists()
+    filesystem, name = remote_path(uri)
+    return filesystem.get_file_info(name).type != fs.FileType.NotFound
+
+
+def list_files(uri: str, recursive: bool = False) -> dict[str, int]:
+    """List the files below a folder: name relative to it -> bytes; empty where there is no folder."""
+    path = local_path(uri)
+    filesystem, name = (fs.LocalFileSystem(), str(path)) if path else remote_path(uri)
+    selector = fs.FileSelector(name, allow_not_found=True, recursive=recursive)
+    found = [info for info in filesystem.get_file_info(selector) if info.is_file]
+    names = {info.path[len(name.rstrip("/")) + 1 :]: info.size for info in found}
+    return {key: names[key] for key in sorted(names) if not key.rsplit("/", 1)[-1].startswith(".")}
+
+
+def file_sizes(uris: list[str]) -> list[int]:
+    """Give the bytes of each file; -1 where it is missing."""
+    paths = [local_path(uri) for uri in uris]
+    if all(path is not None for path in paths):
+        return [path.stat().st_size if path and path.exists() else -1 for path in paths]
+    filesystem = remote_path(uris[0])[0]
+    infos = filesystem.get_file_info([remote_path(uri)[1] for uri in uris])
+    return [info.size if info.is_file else -1 for info in infos]
+
+
+def delete(uri: str) -> None:
+    """Delete a file or a whole folder; absent is fine."""
+    path = local_path(uri)
+    if path is not None:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        return
+    filesystem, name = remote_path(uri)
+    kind = filesystem.get_file_info(name).type
+    if kind == fs.FileType.Directory:
+        filesystem.delete_dir(name)
+    elif kind == fs.FileType.File:
+        filesystem.delete_file(name)
+
+
+def local_file(uri: str, *, max_cache_bytes: int = MAX_CACHE_BYTES) -> Path:
+    """Give a path that can be memory-mapped: the file itself on a mounted disk, else a cached copy.
+
+    The copy is keyed by URI, size and modification time, made under a temporary name and renamed when its
+    size is right. The least recently used copies are evicted above ``max_cache_bytes``.
+    """
+    path = local_path(uri)
+    if path is not None:
+        return path
+    filesystem, name = remote_path(uri)
+    info = filesystem.get_file_info(name)
+    if not info.is_file:
+        raise FileNotFoundError(uri)
+    key = hashlib.sha256(f"{uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:32]
+    folder = Path(os.environ.get("RESIGHT_CACHE") or Path(tempfile.gettempdir()) / "resight-files")
+    cached = folder / key
+    if not cached.exists():
+        evict(folder, max_cache_bytes - info.size)
+        download(filesystem, name, cached, info.size)
+    os.utime(cached)
+    return cached
+
+
+def download(filesystem: fs.FileSystem, name: str, target: Path, n_bytes: int) -> None:
+    """Copy a remote file to ``target``, all or nothing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        with filesystem.open_input_stream(name) as source, staged.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 16 << 20)
+        if staged.stat().st_size != n_bytes:
+            raise OSError(f"{name}: got {staged.stat().st_size} of {n_bytes} bytes")
+        staged.replace(target)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def evict(folder: Path, max_bytes: int) -> None:
+    """Delete the least recently used cached files until the folder holds at most ``max_bytes``."""
+    cached = [(p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob("[0-9a-f]*")]
+    excess = sum(size for _, size, _ in cached) - max_bytes
+    for _, size, path in sorted(cached):
+        if excess <= 0:
+            return
+        with suppress(OSError):
+            path.unlink()
+        excess -= size

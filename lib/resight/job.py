@@ -1,0 +1,261 @@
+"""Jobs are data: a job is declared once, and order, checks, skipping and commits derive from that.
+
+``@job`` turns a ``main(store, conf)`` into a `Job`: calling it resolves the inputs, takes the lease of the
+build, does nothing when nothing changed, and commits one run when the body is done.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+from resight import files
+from resight.config import Config, SettingError, digest_of
+from resight.lease import hold_lease
+from resight.store import RunContext, TableStore
+from resight.tables import TABLES, Table
+from resight.workspace import COLLECTION, Run, Workspace, now
+
+JOBS = (  # in the order in which data flows
+    "ingest-images",
+    "import-descriptors",
+    "extract-features",
+    "fit-model",
+    "build-graph",
+    "find-duplicates",
+    "search",
+    "evaluate",
+    "report",
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A table that a job reads; ``setting`` names the build, an ``optional`` one is read only when named."""
+
+    table: Table
+    setting: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a job, whatever the job."""
+
+    name: str = ""
+    replace: bool = False
+    lock: str = "file"
+    max_loss: float = 0.05
+    accept_loss: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run."""
+
+    job: str
+    build_id: str
+    name: str
+    state: str  # committed, unchanged
+    seconds: float
+    run: Run | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A declared job; call it with a store and its settings."""
+
+    name: str
+    config: type[Config]
+    inputs: tuple[Input, ...]
+    writes: tuple[Table, ...]
+    body: Callable[[TableStore, Any], None]
+    engine: str = "spark"  # or "local": needs no Spark
+    external: Callable[[Any], str] | None = None  # version of what is read from outside; "" = unknown
+
+    @property
+    def doc(self) -> str:
+        """The job in words."""
+        return (self.body.__doc__ or "").strip()
+
+    def __call__(
+        self, store: TableStore, conf: Config | None = None, options: Options | None = None
+    ) -> Outcome:
+        """Run the job when something changed, and commit what it wrote."""
+        return execute(self, store, conf or self.config(), options or Options())
+
+
+def job(
+    name: str,
+    config: type[Config],
+    *,
+    reads: tuple[Table | Input, ...] = (),
+    writes: tuple[Table, ...] = (),
+    engine: str = "spark",
+    external: Callable[[Any], str] | None = None,
+) -> Callable[[Callable[[TableStore, Any], None]], Job]:
+    """Declare the job whose body is the decorated function."""
+    inputs = tuple(i if isinstance(i, Input) else Input(i) for i in reads)
+    return lambda body: Job(name, config, inputs, writes, body, engine, external)
+
+
+def load_job(name: str) -> Job:
+    """Import a job by its name on the command line."""
+    if name not in JOBS:
+        raise SettingError(f"unknown job {name!r}; the jobs are: {', '.join(JOBS)}")
+    return import_module(f"resight.jobs.{name.replace('-', '_')}").main
+
+
+def execute(declared: Job, store: TableStore, conf: Config, options: Options) -> Outcome:
+    """Run one job as its declaration says."""
+    begun, workspace = time.monotonic(), store.workspace
+    inputs = resolve_inputs(declared, workspace, conf)
+    build_id = identify(declared, conf, inputs)
+    lease = files.join(workspace.root, "leases", f"{build_id}.json")
+    with hold_lease(lease, lock=options.lock):
+        previous = readable(workspace, workspace.builds().get(build_id))
+        name = choose_name(declared, conf, workspace, build_id, options)
+        versions = input_versions(declared, conf, inputs)
+        if previous and is_current(declared, workspace, previous, versions):
+            return Outcome(declared.name, build_id, previous.name, "unchanged", time.monotonic() - begun)
+        context = RunContext(
+            run_id=f"{now():%Y%m%dT%H%M%S%f}-{build_id}",
+            build_id=build_id,
+            inputs=inputs,
+            previous=previous,
+            max_loss=options.max_loss,
+            accept_loss=options.accept_loss,
+        )
+        started, bound = now(), TableStore(workspace, store.session, context)
+        declared.body(bound, conf)
+        restore_altered(declared, bound)
+        if not context.outputs and (not declared.inputs or not declared.writes):
+            seconds = time.monotonic() - begun
+            return Outcome(declared.name, build_id, name, "unchanged", seconds, notes=context.notes)
+        run = Run(
+            run_id=context.run_id,
+            job=declared.name,
+            build_id=build_id,
+            name=name,
+            sequence=1 + last_sequence(workspace, build_id),
+            settings=conf.content(),
+            settings_hash=conf.digest,
+            parents={k: r.build_id for k, r in inputs.items() if r.build_id != COLLECTION},
+            inputs=versions,
+            outputs=(previous.outputs if previous else {}) | context.outputs,
+            written=tuple(context.outputs),
+            notes=context.notes,
+            code_version=version("resight"),
+            device=str(context.notes.get("device", "")),
+            precision=str(context.notes.get("precision", "")),
+            started_at=started,
+            seconds=time.monotonic() - begun,
+            committed_at=now(),
+        )
+        workspace.commit(run)
+    return Outcome(declared.name, build_id, name, "committed", run.seconds, run, context.notes)
+
+
+def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[str, Run]:
+    """Choose the committed run behind every table that the job reads.
+
+    A build is chosen by the setting that names it; else it is the one that the inputs chosen before were made
+    from; else the newest.
+    """
+    builds, chosen = workspace.builds(), dict[str, Run]()
+    for wanted in declared.inputs:
+        table, name = wanted.table, getattr(conf, wanted.setting) if wanted.setting else ""
+        if wanted.optional and not name:
+            continue
+        build = name or ancestor(table, list(chosen.values()), builds)
+        try:
+            chosen[table.name] = workspace.find_build(table, build)
+        except SettingError as error:
+            option = f"--{wanted.setting}: " if wanted.setting else ""
+            raise SettingError(f"{declared.name}: {option}{error}") from None
+    return chosen
+
+
+def ancestor(table: Table, chosen: list[Run], builds: dict[str, Run]) -> str:
+    """Find the build of ``table`` in the history of the inputs chosen so far; "" when there is none."""
+    for run in chosen:
+        if not table.has_builds:
+            break
+        if table.name in run.outputs:
+            return run.build_id
+        parents = [builds[build] for build in run.parents.values() if build in builds]
+        found = run.parents.get(table.name) or ancestor(table, parents, builds)
+        if found:
+            return found
+    return ""
+
+
+def identify(declared: Job, conf: Config, inputs: dict[str, Run]) -> str:
+    """Hash (job, settings, weights, parent builds) into the build's id; growth does not change it."""
+    if declared.writes and not any(table.has_builds for table in declared.writes):
+        return COLLECTION
+    parents = {name: run.build_id for name, run in inputs.items() if run.build_id != COLLECTION}
+    return digest_of([declared.name, conf.content(), conf.weights_digest(), parents])[:12]
+
+
+def choose_name(declared: Job, conf: Config, workspace: Workspace, build_id: str, options: Options) -> str:
+    """Give the build its name; a name in use by other settings is an error unless replaced."""
+    if build_id == COLLECTION:
+        return COLLECTION
+    builds = workspace.builds()
+    own = builds[build_id].name if build_id in builds else ""
+    taken = {run.name: run for run in builds.values() if run.build_id != build_id}
+    wanted = options.name or own or conf.build_name() or declared.name
+    if wanted not in taken or options.replace:
+        return wanted
+    if not options.name:
+        return f"{wanted}-{build_id[:6]}"
+    other = taken[wanted]
+    raise SettingError(
+        f"--name: {wanted!r} is a build of {other.job} with other settings ({other.settings}); "
+        "choose another name or say --replace"
+    )
+
+
+def input_versions(declared: Job, conf: Config, inputs: dict[str, Run]) -> dict[str, str]:
+    """Give the version of everything that the job reads."""
+    versions = {name: f"{r.build_id}@{r.outputs[name].version}" for name, r in inputs.items()}
+    return versions | ({"external": declared.external(conf)} if declared.external else {})
+
+
+def readable(workspace: Workspace, run: Run | None) -> Run | None:
+    """Give ``run`` if all that it committed can still be read, else None: it must be computed anew."""
+    if run is None:
+        return None
+    outputs = [(TABLES[name], output) for name, output in run.outputs.items()]
+    return run if all(workspace.is_readable(t, run.build_id, o) for t, o in outputs) else None
+
+
+def restore_altered(declared: Job, store: TableStore) -> None:
+    """Write the committed rows again where somebody else changed a table that the body left alone."""
+    previous = store.run.previous
+    for table in declared.writes:
+        output = previous.outputs.get(table.name) if previous else None
+        if output and table.name not in store.run.outputs:
+            rows = store.previous(table)
+            if rows is not None and not store.workspace.is_clean(table, store.run.build_id, output):
+                store.write(table, rows.drop("build_id"), properties=output.properties)
+
+
+def is_current(declared: Job, workspace: Workspace, previous: Run, versions: dict[str, str]) -> bool:
+    """Whether inputs and outputs are what the last run left, so that there is nothing to do."""
+    if versions != previous.inputs or versions.get("external") == "" or not declared.writes:
+        return False
+    return all(
+        table.name in previous.outputs
+        and workspace.is_clean(table, previous.build_id, previous.outputs[table.name])
+        for table in declared.writes
+    )
+
+
+def last_sequence(workspace: Workspace, build_id: str) -> int:
+    """Give the number of a build's last committed run, dropped or not; 0 before the first."""
+    return max((run.sequence for run in workspace.runs() if run.build_id == build_id), default=0)

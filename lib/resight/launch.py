@@ -1,0 +1,33 @@
+"""Open a workspace for the command line: checked first, Spark started only when a job needs it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from resight.store import TableStore
+from resight.workspace import Workspace
+
+
+@contextmanager
+def open_store(parsed: argparse.Namespace) -> Iterator[TableStore]:
+    """Give a store whose session starts lazily and is stopped at the end if it was started here."""
+    from resight.session import read_spark_conf, start_session
+
+    settings = read_spark_conf(parsed.spark_conf) if parsed.spark_conf else {}
+    if not sys.stderr.isatty():
+        settings = {"spark.ui.showConsoleProgress": "false"} | settings
+    workspace = Workspace.open(parsed.workspace, parsed.format, create=True)
+    started: list[Any] = []
+
+    def start() -> Any:
+        started.append(start_session(settings))
+        return started[0]
+
+    try:
+        yield TableStore(workspace, start)
+    finally:
+        if started and "SPARK_REMOTE" not in os.environ:
+            started[0].stop()

@@ -1,0 +1,227 @@
+"""TableStore: tables of a workspace as DataFrames, on Delta or Parquet, always at committed versions.
+
+The only place that knows the table format when writing (`resight.workspace` knows it when listing).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import StructType
+
+from resight import files
+from resight.config import digest_of
+from resight.reader import Reader
+from resight.tables import Table
+from resight.workspace import Output, Run, Workspace
+
+
+class LossError(RuntimeError):
+    """A run would lose more of the collection than `RunContext.max_loss` allows; nothing is committed."""
+
+
+@dataclass
+class RunContext:
+    """What a store knows during one run of a job."""
+
+    run_id: str
+    build_id: str
+    inputs: dict[str, Run]  # table -> the run whose version is read
+    previous: Run | None  # the last committed run of this build
+    max_loss: float = 0.05
+    accept_loss: bool = False
+    outputs: dict[str, Output] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class TableStore:
+    """Reads and writes the tables of one workspace.
+
+    ``spark`` is a session or a function that starts one: nothing starts it before a table is touched.
+    During a job the store is bound to its run: reads are pinned to the inputs that were chosen, writes
+    become visible when the run is committed.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        spark: SparkSession | Callable[[], SparkSession],
+        run: RunContext | None = None,
+    ) -> None:
+        self.workspace = workspace
+        self.session = spark
+        self.bound = run
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session, started at the first use."""
+        if not isinstance(self.session, SparkSession) and callable(self.session):
+            self.session = self.session()
+        return self.session
+
+    @property
+    def run(self) -> RunContext:
+        """The run that the store is bound to."""
+        if self.bound is None:
+            raise ValueError("only a running job writes tables: call the job's main(store, conf)")
+        return self.bound
+
+    @property
+    def reader(self) -> Reader:
+        """The Spark-free view, pinned to the same versions."""
+        pinned = {name: run.build_id for name, run in self.bound.inputs.items()} if self.bound else {}
+        return Reader(self.workspace, pinned)
+
+    def source(self, table: Table, build: str = "") -> tuple[str, Output]:
+        """Find the build and the committed version that `read` gives."""
+        chosen = self.bound.inputs.get(table.name) if self.bound and not build else None
+        run = chosen or self.workspace.find_build(table, build)
+        return run.build_id, run.outputs[table.name]
+
+    def read(self, table: Table, build: str = "") -> DataFrame:
+        """Read a table at its committed version: the run's input, else ``build``, else the newest build."""
+        return self.open(table, *self.source(table, build))
+
+    def properties(self, table: Table, build: str = "") -> dict[str, str]:
+        """Give what the writer stated about a table, such as ``dtype`` and ``dim`` of its vectors."""
+        return self.source(table, build)[1].properties
+
+    def previous(self, table: Table) -> DataFrame | None:
+        """Read what this build held after its last committed run; None on the first run."""
+        last = self.run.previous
+        if last is None or table.name not in last.outputs:
+            return None
+        return self.open(table, self.run.build_id, last.outputs[table.name])
+
+    def open(self, table: Table, build_id: str, output: Output) -> DataFrame:
+        """Read one version of one build."""
+        uri = self.workspace.table_uri(table)
+        if self.workspace.format == "delta":
+            frame = self.spark.read.format("delta").option("versionAsOf", output.version).load(uri)
+            return frame.where(sf.col("build_id") == build_id) if table.has_builds else frame
+        folders = [files.join(uri, build_id, name) for name in output.version.split("+")]
+        frame = self.spark.read.schema(spark_schema(table)).parquet(*folders)
+        return frame.select(sf.lit(build_id).alias("build_id"), "*") if table.has_builds else frame
+
+    def write(self, table: Table, rows: DataFrame, *, properties: dict[str, str] | None = None) -> None:
+        """Replace all rows of this build in ``table``."""
+        frame = self.conform(table, rows)
+        uri = self.workspace.table_uri(table)
+        if self.workspace.format == "parquet":
+            version = self.run.run_id
+            folder = files.join(uri, self.run.build_id, version)
+            frame.drop("build_id").write.mode("overwrite").parquet(folder)
+        else:
+            writer = frame.write.format("delta").mode("overwrite").option("userMetadata", self.run.run_id)
+            if table.has_builds:
+                writer = writer.partitionBy("build_id")
+                if files.exists(files.join(uri, "_delta_log")):
+                    writer = writer.option("replaceWhere", f"build_id = '{self.run.build_id}'")
+            writer.save(uri)
+            version = self.workspace.newest_version(table)
+        self.record(table, version, properties)
+
+    def update(
+        self,
+        table: Table,
+        fresh: DataFrame,
+        *,
+        gone: DataFrame | None = None,
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        """Insert or replace the rows of ``fresh`` by key, delete the keys of ``gone``; the rest stays.
+
+        ``fresh`` is read more than once: it must come from files, not from a computation.
+        """
+        last = self.run.previous
+        output = last.outputs.get(table.name) if last else None
+        properties = (output.properties if output else {}) | (properties or {})
+        if output is None:
+            self.write(table, fresh, properties=properties)
+            return
+        keys = [name for name in table.key if name != "build_id"]
+        clean = self.workspace.is_clean(table, self.run.build_id, output)
+        if self.workspace.format == "delta" and clean:
+            self.merge(table, self.conform(table, fresh), gone, keys)
+            self.record(table, self.workspace.newest_version(table), properties)
+            return
+        changed = fresh.select(keys) if gone is None else fresh.select(keys).union(gone.select(keys))
+        kept = self.open(table, self.run.build_id, output).join(changed, keys, "left_anti")
+        self.write(table, kept.drop("build_id").unionByName(fresh), properties=properties)
+
+    def merge(self, table: Table, fresh: DataFrame, gone: DataFrame | None, keys: list[str]) -> None:
+        """Change a Delta table in one commit."""
+        source = fresh.withColumn("is_gone", sf.lit(False))
+        if gone is not None:
+            marked = gone.select(keys).distinct().withColumn("is_gone", sf.lit(True))
+            source = source.unionByName(marked, allowMissingColumns=True)
+        source.createOrReplaceTempView("resight_fresh")
+        on = [f"t.`{key}` = s.`{key}`" for key in keys]
+        if table.has_builds:
+            on.insert(0, f"t.build_id = '{self.run.build_id}'")
+        sets = ", ".join(f"t.`{c}` = s.`{c}`" for c in fresh.columns if c not in table.key)
+        names = ", ".join(f"`{c}`" for c in fresh.columns)
+        values = ", ".join(f"s.`{c}`" for c in fresh.columns)
+        self.spark.sql(
+            f"MERGE INTO delta.`{self.workspace.table_uri(table)}` t USING resight_fresh s "
+            f"ON {' AND '.join(on)} WHEN MATCHED AND s.is_gone THEN DELETE "
+            + (f"WHEN MATCHED THEN UPDATE SET {sets} " if sets else "")
+            + f"WHEN NOT MATCHED AND NOT s.is_gone THEN INSERT ({names}) VALUES ({values})"
+        ).collect()
+        self.spark.catalog.dropTempView("resight_fresh")
+
+    def record(self, table: Table, version: str, properties: dict[str, str] | None) -> None:
+        """Remember what the run will commit for ``table``."""
+        build = self.run.build_id
+        listed = self.workspace.list_files(table, build, version)
+        output = Output(version, digest_of(listed), 0, properties or {})
+        rows, statuses = count_rows(self.open(table, build, output), "status" in table.schema.names)
+        self.run.outputs[table.name] = Output(version, output.digest, rows, output.properties, statuses)
+
+    def conform(self, table: Table, rows: DataFrame) -> DataFrame:
+        """Check names and types against the schema and put the columns in order, ``build_id`` added."""
+        wanted = spark_schema(table)
+        found = {f.name: f.dataType.simpleString() for f in rows.schema.fields if f.name != "build_id"}
+        expected = {f.name: f.dataType.simpleString() for f in wanted.fields}
+        if found != expected:
+            wrong = {k: (found.get(k), expected.get(k)) for k in sorted(set(found) | set(expected))}
+            faults = {k: v for k, v in wrong.items() if v[0] != v[1]}
+            raise ValueError(f"table {table.name}: columns differ, as {{name: (got, expected)}}: {faults}")
+        frame = rows.select(*expected)
+        if not table.has_builds:
+            return frame
+        return frame.select(sf.lit(self.run.build_id).alias("build_id"), "*")
+
+    def staging(self, key: str) -> str:
+        """Folder for unfinished work that a restarted run with the same ``key`` finds again."""
+        return files.join(self.workspace.staging, self.run.build_id, key)
+
+    def note(self, **figures: Any) -> None:
+        """Report figures in the run's summary and its row."""
+        self.run.notes.update(figures)
+
+    def check_loss(self, n_lost: int, n_before: int, what: str) -> None:
+        """Raise `LossError` when the run would lose more than the allowed share of what was there."""
+        if n_before and n_lost / n_before > self.run.max_loss and not self.run.accept_loss:
+            raise LossError(
+                f"{what}: {n_lost} of {n_before} ({n_lost / n_before:.1%}) would go, more than the allowed "
+                f"{self.run.max_loss:.0%}; nothing was changed. Look into it, or say --accept-loss"
+            )
+
+
+def spark_schema(table: Table) -> StructType:
+    """Give the columns of a table without ``build_id`` as Spark types: what operators return."""
+    columns = from_arrow_schema(table.schema)
+    return StructType([f for f in columns.fields if f.name != "build_id"])
+
+
+def count_rows(frame: DataFrame, by_status: bool) -> tuple[int, dict[str, int]]:
+    """Count rows, and rows per status."""
+    if not by_status:
+        return frame.count(), {}
+    counted = frame.groupBy("status").count().collect()
+    statuses = {str(row["status"]): int(row["count"]) for row in counted}
+    return sum(statuses.values()), dict(sorted(statuses.items()))

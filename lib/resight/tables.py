@@ -1,0 +1,201 @@
+"""Every table of a workspace: its columns, its key and what one row means, each stated once.
+
+Computed rows belong to a *build* (``build_id``, first column and partition). Packed columns are
+little-endian binaries: vectors as the dtype that the build's run states, ids as int64, similarities
+as float32.
+"""
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+TIME = pa.timestamp("us", tz="UTC")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the workspace: ``key`` names the columns that identify a row within its scope."""
+
+    name: str
+    key: tuple[str, ...]
+    schema: pa.Schema = field(repr=False)
+    doc: str = field(repr=False)
+
+    @property
+    def has_builds(self) -> bool:
+        """Whether rows belong to a build (else the table describes the collection itself)."""
+        return "build_id" in self.schema.names
+
+
+def table(name: str, key: str, columns: dict[str, pa.DataType], doc: str) -> Table:
+    """Declare a table; ``key`` lists its key columns separated by spaces."""
+    return Table(name, tuple(key.split()), pa.schema(list(columns.items())), doc)
+
+
+def computed(name: str, key: str, columns: dict[str, pa.DataType], doc: str) -> Table:
+    """Declare a table of a build: ``build_id`` comes first."""
+    return table(name, "build_id " + key, {"build_id": pa.string()} | columns, doc)
+
+
+STATUS = {"status": pa.string(), "error": pa.string()}
+BOX = {"y0": pa.int32(), "x0": pa.int32(), "y1": pa.int32(), "x1": pa.int32()}
+
+SOURCES = table(
+    "sources",
+    "source_id",
+    {"source_id": pa.string(), "root": pa.string(), "kind": pa.string()},
+    "A place that images come from: a folder, a glob, a manifest or tar shards.",
+)
+IMAGES = table(
+    "images",
+    "image_id",
+    {
+        "image_id": pa.int64(),
+        "source_id": pa.string(),
+        "uri": pa.string(),  # relative to the source's root
+        "content_hash": pa.string(),  # SHA-256 of the bytes
+        "pixel_hash": pa.string(),  # SHA-256 of the upright RGB pixels and their size
+        "width": pa.int32(),
+        "height": pa.int32(),
+        "format": pa.string(),
+        "n_bytes": pa.int64(),
+        "byte_offset": pa.int64(),  # of a member inside its tar shard, else null
+        "modified_at": TIME,
+        "taken_at": TIME,
+        "sharpness": pa.float32(),  # variance of the Laplacian of the preview's luma
+        "first_seen": TIME,
+        "removed_at": TIME,
+        "extra": pa.map_(pa.string(), pa.string()),  # further columns of the manifest
+    }
+    | STATUS,
+    "An image of the collection, readable or not; its id never changes.",
+)
+PREVIEWS = table(
+    "previews",
+    "image_id",
+    {"image_id": pa.int64(), "content_hash": pa.string(), "jpeg": pa.binary()},
+    "A small JPEG of an image, upright, for people.",
+)
+GLOBAL_DESCRIPTORS = computed(
+    "global_descriptors",
+    "image_id",
+    {"image_id": pa.int64(), "content_hash": pa.string(), "vector": pa.binary()} | STATUS,
+    "One vector per image; null where the status is not ok.",
+)
+REGION_DESCRIPTORS = computed(
+    "region_descriptors",
+    "image_id region_ix",
+    {"image_id": pa.int64(), "region_ix": pa.int32()} | BOX | {"vector": pa.binary()},
+    "One vector per region of an image; the box is in pixels of the upright image.",
+)
+MODELS = computed(
+    "models",
+    "kind",
+    {"kind": pa.string(), "params": pa.binary()},
+    "Fitted parameters (whitening, codebook, hash function): a npz archive.",
+)
+NEIGHBORS = computed(
+    "neighbors",
+    "src",
+    {"src": pa.int64(), "dst": pa.binary(), "similarity": pa.binary()},
+    "The nearest images of an image in rank order, packed; the image itself is never among them.",
+)
+NODES = computed(
+    "nodes",
+    "node_id",
+    {
+        "node_id": pa.int64(),
+        "image_id": pa.int64(),
+        "region_ix": pa.int32(),
+        "dup_of": pa.int64(),  # the node that stands for it when vectors are equal, else null
+        "status": pa.string(),  # ok, zero, nan, missing
+    },
+    "A node of the graph: an image, or a region of one.",
+)
+EDGES = computed(
+    "edges",
+    "src dst",
+    {"src": pa.int64(), "dst": pa.int64(), "affinity": pa.float64()},
+    "An edge of the mutual-neighbour graph, stored in both directions.",
+)
+COMPONENTS = computed(
+    "components",
+    "node_id",
+    {"node_id": pa.int64(), "component_id": pa.int64()},
+    "The connected component of a node, named by its smallest node_id.",
+)
+QUERIES = computed(
+    "queries",
+    "query_id",
+    {"query_id": pa.int64(), "uri": pa.string()} | BOX | {"image_id": pa.int64()} | STATUS,
+    "A query: an image, or a box of one; image_id when it is of the collection.",
+)
+RESULTS = computed(
+    "results",
+    "method query_id rank",
+    {
+        "method": pa.string(),
+        "query_id": pa.int64(),
+        "rank": pa.int32(),
+        "image_id": pa.int64(),
+        "score": pa.float32(),
+    },
+    "The ordered answer to a query; ranks count from 0.",
+)
+DUPLICATE_PAIRS = computed(
+    "duplicate_pairs",
+    "image_a image_b",
+    {
+        "image_a": pa.int64(),
+        "image_b": pa.int64(),
+        "relation": pa.string(),  # read a -> b: exact, same_pixels, near
+        "similarity": pa.float32(),
+        "size_ratio": pa.float32(),  # pixels of b / pixels of a
+        "group_id": pa.int64(),  # null where the guard kept the pair apart
+        "cut": pa.string(),  # why the pair does not share a group, else null
+    },
+    "Two images that are copies of each other, image_a < image_b, with the evidence.",
+)
+DUPLICATE_GROUPS = computed(
+    "duplicate_groups",
+    "image_id",
+    {
+        "group_id": pa.int64(),
+        "image_id": pa.int64(),
+        "keep": pa.bool_(),
+        "reason": pa.string(),  # why this one is kept, or what the kept one has over it
+        "similarity": pa.float32(),  # to the kept image
+    },
+    "Membership of an image in a group of copies; exactly one member is marked to keep.",
+)
+GROUP_CHANGES = computed(
+    "group_changes",
+    "run_id group_id change other_id",
+    {
+        "run_id": pa.string(),
+        "group_id": pa.int64(),
+        "change": pa.string(),  # new, gone, grown, shrunk, split, merged
+        "other_id": pa.int64(),  # the group split from or merged with, else the group itself
+        "n_images": pa.int32(),
+    },
+    "What a run changed in the groups.",
+)
+METRICS = computed(
+    "metrics",
+    "protocol method family query_id metric",
+    {
+        "run_id": pa.string(),
+        "protocol": pa.string(),
+        "method": pa.string(),
+        "family": pa.string(),  # null: over all families
+        "query_id": pa.int64(),  # null: an aggregate
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "n_queries": pa.int32(),
+        "ci_low": pa.float64(),  # 95 % bootstrap over queries
+        "ci_high": pa.float64(),
+    },
+    "A figure of quality, of one query or over many.",
+)
+
+TABLES = {t.name: t for t in list(globals().values()) if isinstance(t, Table)}

@@ -1,0 +1,199 @@
+"""A workspace without Spark: what was committed, under which names, and whether it is still intact.
+
+The commit of a job is one file in ``runs/``: it names the version of every table that the job wrote. Tables
+are only ever read at a version that a committed run names, so several tables change together and a killed
+job leaves nothing that anyone reads.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from resight import files
+from resight.config import SettingError, digest_of
+from resight.tables import TABLES, Table
+
+FORMAT_VERSION = 1
+COLLECTION = "collection"  # the build that tables without builds belong to
+
+
+class Output(msgspec.Struct, frozen=True):
+    """What a run left in one table for its build."""
+
+    version: str  # Delta version, or the folders of a Parquet version joined by "+"
+    digest: str  # of the names and sizes of its files
+    n_rows: int
+    properties: dict[str, str] = {}  # dtype and dimension of the vectors, ...
+    statuses: dict[str, int] = {}
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One committed run of a job."""
+
+    run_id: str
+    job: str
+    build_id: str
+    name: str = ""
+    sequence: int
+    settings: dict[str, Any] = {}
+    settings_hash: str = ""
+    parents: dict[str, str] = {}  # table -> build that it was read from
+    inputs: dict[str, str] = {}  # table -> version that was read
+    outputs: dict[str, Output] = {}  # table -> what the build consists of after this run
+    written: tuple[str, ...] = ()  # the tables that this very run changed
+    notes: dict[str, Any] = {}  # figures that the job reports
+    code_version: str = ""
+    device: str = ""
+    precision: str = ""
+    started_at: datetime
+    seconds: float = 0.0
+    committed_at: datetime
+    dropped: bool = False
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The root of a workspace: its format, its runs and the files behind its tables."""
+
+    root: str
+    format: str
+
+    @classmethod
+    def open(cls, root: str, format: str | None = None, *, create: bool = False) -> "Workspace":
+        """Open ``root``, making it when ``create``; `SettingError` when it cannot be used."""
+        root = files.absolute(root)
+        marker = files.join(root, "workspace.json")
+        try:
+            if create and not files.exists(marker):
+                head = {"format_version": FORMAT_VERSION, "format": format or "delta"}
+                files.create_once(marker, json.dumps(head).encode())
+            head = json.loads(files.read_bytes(marker))
+        except FileNotFoundError:
+            raise SettingError(f"--workspace: {root} is no workspace (no workspace.json)") from None
+        except (OSError, ValueError) as error:
+            raise SettingError(f"--workspace: cannot use {root}: {error}") from None
+        if head.get("format_version") != FORMAT_VERSION:
+            raise SettingError(
+                f"--workspace: {root} has format version {head.get('format_version')}, "
+                f"this resight reads version {FORMAT_VERSION}"
+            )
+        if format and format != head["format"]:
+            raise SettingError(f"--format: {root} is a workspace of format {head['format']!r}")
+        return cls(root, head["format"])
+
+    def runs(self) -> list[Run]:
+        """List the committed runs in the order of their commit."""
+        folder = files.join(self.root, "runs")
+        rows = [msgspec.json.decode(self.read_run(name), type=Run) for name in files.list_files(folder)]
+        return sorted(rows, key=lambda run: (run.committed_at, run.build_id, run.sequence))
+
+    def read_run(self, name: str) -> bytes:
+        """Read the file of one run; committed runs never change, so local re-reads are cheap."""
+        return files.read_bytes(files.join(self.root, "runs", name))
+
+    def commit(self, run: Run) -> None:
+        """Publish ``run``; RuntimeError when another run of the build was committed meanwhile."""
+        name = f"{run.build_id}-{run.sequence:06d}.json"
+        if not files.create_once(files.join(self.root, "runs", name), msgspec.json.encode(run)):
+            raise RuntimeError(f"another run of build {run.build_id} was committed meanwhile: run again")
+
+    def builds(self) -> dict[str, Run]:
+        """Map every build that was not dropped to its last run, oldest first."""
+        last: dict[str, Run] = {}
+        for run in self.runs():
+            last.pop(run.build_id, None)
+            last[run.build_id] = run
+        return {build: run for build, run in last.items() if not run.dropped}
+
+    def find_build(self, table: Table, name: str = "") -> Run:
+        """Find the build of ``table`` called ``name`` (or with that id), by default the newest."""
+        having = [run for run in self.builds().values() if table.name in run.outputs]
+        if not having:
+            makers = f"run the job that writes it first (resight --help); workspace {self.root}"
+            raise SettingError(f"table {table.name!r} is missing: {makers}")
+        chosen = [run for run in having if name in ("", run.name, run.build_id)]
+        if not chosen:
+            known = ", ".join(sorted(run.name for run in having))
+            raise SettingError(f"no build of {table.name!r} is called {name!r}; there are: {known}")
+        return chosen[-1]
+
+    def table_uri(self, table: Table) -> str:
+        """Folder of a table."""
+        return files.join(self.root, "tables", table.name)
+
+    def list_files(self, table: Table, build_id: str, version: str | None) -> dict[str, int]:
+        """List the files of a build in a version of a table, with sizes; None is the newest Delta version."""
+        uri = self.table_uri(table)
+        if self.format == "parquet":
+            folders = [files.join(uri, build_id, name) for name in (version or "").split("+") if name]
+            found = {files.join(f, n): size for f in folders for n, size in files.list_files(f).items()}
+            return {name: size for name, size in found.items() if name.endswith(".parquet")}
+        delta = DeltaTable(delta_uri(uri), version=int(version) if version is not None else None)
+        adds = pa.table(delta.get_add_actions(flatten=True))
+        if table.has_builds and adds.num_rows:
+            adds = adds.filter(pc.equal(adds["partition.build_id"], build_id))
+        paths, sizes = adds["path"].to_pylist(), adds["size_bytes"].to_pylist()
+        return {files.join(uri, path): size for path, size in sorted(zip(paths, sizes, strict=True))}
+
+    def newest_version(self, table: Table) -> str:
+        """Give the newest version of a Delta table, committed by a run or not."""
+        return str(DeltaTable(delta_uri(self.table_uri(table))).version())
+
+    def is_readable(self, table: Table, build_id: str, output: Output) -> bool:
+        """Whether the files of a committed version exist with their sizes."""
+        try:
+            committed = self.list_files(table, build_id, output.version)
+        except (OSError, ValueError, DeltaError):  # a table or a version that is gone
+            return False
+        sizes = files.file_sizes(list(committed))
+        return digest_of(committed) == output.digest and sizes == list(committed.values())
+
+    def is_clean(self, table: Table, build_id: str, output: Output) -> bool:
+        """Whether the newest state of the table, committed or not, still equals ``output``."""
+        if self.format == "parquet":
+            return True  # folders are written once and never changed
+        return digest_of(self.list_files(table, build_id, None)) == output.digest
+
+    def dataset(self, table: Table, build_id: str, output: Output) -> ds.Dataset:
+        """Open the rows of a committed build for pyarrow, ``build_id`` left out."""
+        paths = list(self.list_files(table, build_id, output.version))
+        fields = [field for field in table.schema if field.name != "build_id"]
+        if not paths:
+            return ds.dataset(pa.schema(fields).empty_table())
+        local = all(files.local_path(path) is not None for path in paths)
+        if local:
+            return ds.dataset(paths, schema=pa.schema(fields), format="parquet")
+        filesystem = files.remote_path(paths[0])[0]
+        names = [files.remote_path(path)[1] for path in paths]
+        return ds.dataset(names, schema=pa.schema(fields), format="parquet", filesystem=filesystem)
+
+    @cached_property
+    def staging(self) -> str:
+        """Folder of unfinished work; nothing in it is ever read as a result."""
+        return files.join(self.root, "staging")
+
+
+def delta_uri(uri: str) -> str:
+    """Spell a table's folder as delta-rs wants it."""
+    path = files.local_path(uri)
+    return str(path) if path is not None else uri.replace("s3a://", "s3://", 1)
+
+
+def now() -> datetime:
+    """Give the time in UTC."""
+    return datetime.fromtimestamp(time.time(), UTC)
+
+
+def table_named(name: str) -> Table:
+    """Look a table up by name."""
+    return TABLES[name]

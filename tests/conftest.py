@@ -1,0 +1,33 @@
+"""One Spark session for the whole run, with settings that bring out bugs and start fast."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+os.environ["PYSPARK_PYTHON"] = sys.executable
+
+FAST = {
+    "spark.master": "local[2,4]",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.shuffle.partitions": "3",  # not 1: that hides bugs; not 200: slow
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "7",  # every test crosses a batch boundary
+    "spark.driver.memory": "2g",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+
+
+@pytest.fixture(scope="session")
+def spark():
+    from resight.session import start_session
+
+    session = start_session(FAST)
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
