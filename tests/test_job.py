@@ -1,0 +1,142 @@
+import json
+import shutil
+
+import pytest
+
+from resight import files
+from resight.config import SettingError
+from resight.job import Options
+from resight.store import RunContext, TableStore
+from resight.tables import COMPONENTS, EDGES
+from resight.workspace import Workspace
+from tests.toy import ComponentsConfig, EdgesConfig, edge_rows, open_store, sources
+from tests.toy import write_components as components
+from tests.toy import write_edges as edges
+
+FORMATS = pytest.mark.parametrize("table_format", ["delta", "parquet"])
+
+
+@FORMATS
+def test_a_second_run_does_nothing(spark, tmp_path, table_format):
+    store = open_store(spark, tmp_path, table_format)
+    assert [edges(store).state, components(store).state] == ["committed", "committed"]
+    assert [edges(store).state, components(store).state] == ["unchanged", "unchanged"]
+    assert len(store.workspace.runs()) == 2
+
+
+@FORMATS
+def test_nothing_of_a_failed_run_is_read(spark, tmp_path, table_format):
+    store = open_store(spark, tmp_path, table_format)
+    with pytest.raises(RuntimeError, match="before the commit"):
+        edges(store, EdgesConfig(n=5, fail=True))
+    with pytest.raises(SettingError, match="table 'edges' is missing"):
+        store.read(EDGES)
+    edges(store, EdgesConfig(n=2))
+    with pytest.raises(RuntimeError, match="before the commit"):
+        edges(store, EdgesConfig(n=5, fail=True))
+    assert sources(store) == [0, 1]
+
+
+@FORMATS
+def test_builds_live_side_by_side_and_are_read_by_name(spark, tmp_path, table_format):
+    store = open_store(spark, tmp_path, table_format)
+    edges(store, EdgesConfig(n=2), Options(name="small"))
+    edges(store, EdgesConfig(n=4), Options(name="large"))
+    assert (sources(store, "small"), sources(store, "large")) == ([0, 1], [0, 1, 2, 3])
+    components(store, ComponentsConfig(graph="small"))
+    assert store.read(COMPONENTS).count() == 2
+
+
+def test_a_name_in_use_by_other_settings_is_refused_unless_replaced(spark, tmp_path):
+    store = open_store(spark, tmp_path, "parquet")
+    edges(store, EdgesConfig(n=2), Options(name="mine"))
+    with pytest.raises(SettingError, match="--name: 'mine' is a build of toy-edges"):
+        edges(store, EdgesConfig(n=3), Options(name="mine"))
+    edges(store, EdgesConfig(n=3), Options(name="mine", replace=True))
+    assert sources(store, "mine") == [0, 1, 2]
+
+
+@FORMATS
+def test_a_deleted_output_is_computed_again(spark, tmp_path, table_format):
+    store = open_store(spark, tmp_path, table_format)
+    edges(store)
+    found = store.workspace.list_files(EDGES, *locate(store))
+    files.delete(next(iter(found)))
+    assert edges(store).state == "committed"
+    assert sources(store) == [0, 1, 2]
+
+
+def test_an_output_altered_by_somebody_else_is_put_right(spark, tmp_path):
+    store = open_store(spark, tmp_path)
+    edges(store)
+    spark.sql(f"DELETE FROM delta.`{store.workspace.table_uri(EDGES)}` WHERE src = 1")
+    assert sources(store) == [0, 1, 2], "readers stay at the committed version"
+    assert edges(store).state == "committed"
+    newest = spark.read.format("delta").load(store.workspace.table_uri(EDGES))
+    assert newest.count() == 3
+
+
+def test_inputs_come_from_the_history_of_the_inputs_chosen_before(spark, tmp_path):
+    store = open_store(spark, tmp_path, "parquet")
+    first = edges(store, EdgesConfig(n=2), Options(name="a"))
+    edges(store, EdgesConfig(n=4), Options(name="b"))
+    made = components(store, ComponentsConfig(graph="a"))
+    assert made.run.parents == {"edges": first.build_id}
+    changed = edges(store, EdgesConfig(n=2), Options(name="a"))
+    assert (changed.state, components(store, ComponentsConfig(graph="a")).state) == ("unchanged", "unchanged")
+
+
+@FORMATS
+def test_update_inserts_replaces_and_deletes_by_key(spark, tmp_path, table_format):
+    store = open_store(spark, tmp_path, table_format)
+    edges(store)
+    previous = store.workspace.find_build(EDGES)
+    context = RunContext("r2", previous.build_id, {}, previous)
+    bound = TableStore(store.workspace, spark, context)
+    gone = edge_rows(spark, [0]).select("src", "dst")
+    bound.update(EDGES, edge_rows(spark, [2, 7]), gone=gone)
+    rows = bound.open(EDGES, previous.build_id, context.outputs["edges"])
+    assert sorted(r["src"] for r in rows.collect()) == [1, 2, 7]
+    assert context.outputs["edges"].n_rows == 3
+    assert sources(store) == [0, 1, 2], "not committed yet"
+
+
+def test_update_over_an_uncommitted_change_starts_from_what_was_committed(spark, tmp_path):
+    store = open_store(spark, tmp_path)
+    edges(store)
+    spark.sql(f"DELETE FROM delta.`{store.workspace.table_uri(EDGES)}` WHERE src = 1")
+    previous = store.workspace.find_build(EDGES)
+    context = RunContext("r2", previous.build_id, {}, previous)
+    bound = TableStore(store.workspace, spark, context)
+    bound.update(EDGES, edge_rows(spark, [7]))
+    rows = bound.open(EDGES, previous.build_id, context.outputs["edges"])
+    assert sorted(r["src"] for r in rows.collect()) == [0, 1, 2, 7]
+
+
+def test_wrong_columns_are_refused_with_what_differs(spark, tmp_path):
+    store = open_store(spark, tmp_path)
+    bound = TableStore(store.workspace, spark, RunContext("r", "b", {}, None))
+    with pytest.raises(ValueError, match=r"edges: columns differ.*'affinity': \('int', 'double'\)"):
+        bound.write(EDGES, spark.sql("select 1L src, 2L dst, 3 affinity"))
+
+
+def test_the_reader_sees_what_spark_sees(spark, tmp_path):
+    for table_format in ("delta", "parquet"):
+        store = open_store(spark, tmp_path / table_format, table_format)
+        edges(store)
+        assert sorted(store.reader.read(EDGES)["src"].to_pylist()) == sources(store)
+
+
+def test_a_newer_workspace_is_refused(tmp_path):
+    Workspace.open(str(tmp_path), create=True)
+    (tmp_path / "workspace.json").write_text(json.dumps({"format_version": 99, "format": "delta"}))
+    with pytest.raises(SettingError, match="format version 99"):
+        Workspace.open(str(tmp_path))
+    shutil.rmtree(tmp_path)
+    with pytest.raises(SettingError, match="is no workspace"):
+        Workspace.open(str(tmp_path))
+
+
+def locate(store):
+    run = store.workspace.find_build(EDGES)
+    return run.build_id, run.outputs["edges"].version
