@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (0 done, 1 failure, 2 wrong settings or input)."""
     words = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
     if words[:1] in ([], ["-h"], ["--help"], ["help"]):
         sys.stdout.write(overview())
         return 0 if words else 2
@@ -52,6 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def run(declared: Job) -> None:
+    """Run a job file as a script: what ``spark-submit jobs/<job>.py`` does."""
+    sys.exit(main([declared.name, *sys.argv[1:]]))
+
+
 def dispatch(command: str, words: list[str]) -> int:
     """Run one command."""
     if command in COMMANDS:
@@ -61,33 +67,36 @@ def dispatch(command: str, words: list[str]) -> int:
     declared = load_job(command)
     parsed = job_parser(declared).parse_args(words)
     conf = load_config(declared.config, parsed.conf, settings_of(declared.config, parsed))
-    return run_jobs([(declared, conf)], parsed)
+    return run_job(declared, conf, parsed)
 
 
-def run_jobs(planned: list[tuple[Job, Config]], parsed: argparse.Namespace) -> int:
-    """Run jobs in one session; print what became of them."""
+def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
+    """Run one job in a session of its own; print what became of it."""
     from resight.launch import open_store
 
-    outcomes, begun = [], time.monotonic()
+    begun = time.monotonic()
+    options = Options(
+        name=parsed.name or "",
+        replace=parsed.replace,
+        lock=parsed.lock,
+        max_loss=parsed.max_loss,
+        accept_loss=parsed.accept_loss,
+    )
     with open_store(parsed) as store:
-        for declared, conf in planned:
-            options = Options(
-                name=parsed.name or "",
-                replace=parsed.replace,
-                lock=parsed.lock,
-                max_loss=parsed.max_loss,
-                accept_loss=parsed.accept_loss,
-            )
-            log.info("%s ...", declared.name)
-            outcomes.append(declared(store, conf, options))
+        outcomes = [declared(store, conf, options)]
     log.info("%s", summary_table(outcomes))
-    if parsed.json:
-        total = {"seconds": round(time.monotonic() - begun, 1), "jobs": [as_json(o) for o in outcomes]}
-        sys.stdout.write(json.dumps(total) + "\n")
-    for outcome in outcomes:
-        if "page" in outcome.notes and not parsed.json:
-            sys.stdout.write(f"{outcome.notes['page']}\n")
+    report_outcomes(outcomes, time.monotonic() - begun, as_line=parsed.json)
     return 0
+
+
+def report_outcomes(outcomes: list[Outcome], seconds: float, *, as_line: bool) -> None:
+    """Print what a program reads (one line of JSON), or the path of the page that a person opens."""
+    if as_line:
+        total = {"seconds": round(seconds, 1), "jobs": [as_json(outcome) for outcome in outcomes]}
+        sys.stdout.write(json.dumps(total) + "\n")
+        return
+    pages = [str(outcome.notes["page"]) for outcome in outcomes if "page" in outcome.notes]
+    sys.stdout.write("".join(f"{page}\n" for page in pages))
 
 
 def overview() -> str:

@@ -7,9 +7,12 @@ build, does nothing when nothing changed, and commits one run when the body is d
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any
+
+import msgspec
 
 from resight import files
 from resight.config import Config, SettingError, digest_of
@@ -20,8 +23,8 @@ from resight.workspace import COLLECTION, Run, Workspace, now
 
 JOBS = (  # in the order in which data flows
     "ingest-images",
-    "import-descriptors",
     "extract-features",
+    "import-descriptors",
     "fit-model",
     "build-graph",
     "find-duplicates",
@@ -111,7 +114,7 @@ def load_job(name: str) -> Job:
 
 def execute(declared: Job, store: TableStore, conf: Config, options: Options) -> Outcome:
     """Run one job as its declaration says."""
-    begun, workspace = time.monotonic(), store.workspace
+    begun, started, workspace = time.monotonic(), now(), store.workspace
     inputs = resolve_inputs(declared, workspace, conf)
     build_id = identify(declared, conf, inputs)
     lease = files.join(workspace.root, "leases", f"{build_id}.json")
@@ -121,42 +124,52 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
         versions = input_versions(declared, conf, inputs)
         if previous and is_current(declared, workspace, previous, versions):
             return Outcome(declared.name, build_id, previous.name, "unchanged", time.monotonic() - begun)
-        context = RunContext(
-            run_id=f"{now():%Y%m%dT%H%M%S%f}-{build_id}",
-            build_id=build_id,
-            inputs=inputs,
-            previous=previous,
-            max_loss=options.max_loss,
-            accept_loss=options.accept_loss,
-        )
-        started, bound = now(), TableStore(workspace, store.session, context)
+        run_id = f"{started:%Y%m%dT%H%M%S%f}-{build_id}"
+        context = RunContext(run_id, build_id, inputs, previous, options.max_loss, options.accept_loss)
+        bound = TableStore(workspace, store.session, context)
         declared.body(bound, conf)
         restore_altered(declared, bound)
-        if not context.outputs and (not declared.inputs or not declared.writes):
-            seconds = time.monotonic() - begun
-            return Outcome(declared.name, build_id, name, "unchanged", seconds, notes=context.notes)
-        run = Run(
-            run_id=context.run_id,
-            job=declared.name,
-            build_id=build_id,
-            name=name,
-            sequence=1 + last_sequence(workspace, build_id),
-            settings=conf.content(),
-            settings_hash=conf.digest,
-            parents={k: r.build_id for k, r in inputs.items() if r.build_id != COLLECTION},
-            inputs=versions,
-            outputs=(previous.outputs if previous else {}) | context.outputs,
-            written=tuple(context.outputs),
-            notes=context.notes,
-            code_version=version("resight"),
-            device=str(context.notes.get("device", "")),
-            precision=str(context.notes.get("precision", "")),
-            started_at=started,
-            seconds=time.monotonic() - begun,
-            committed_at=now(),
-        )
-        workspace.commit(run)
-    return Outcome(declared.name, build_id, name, "committed", run.seconds, run, context.notes)
+        seconds = time.monotonic() - begun
+        run = None
+        if context.outputs or (declared.inputs and declared.writes):
+            run = describe_run(declared, conf, bound, name, versions, started, seconds)
+            workspace.commit(run)
+        files.delete(files.join(workspace.staging, build_id))
+    state = "committed" if run else "unchanged"
+    return Outcome(declared.name, build_id, name, state, seconds, run, context.notes)
+
+
+def describe_run(
+    declared: Job,
+    conf: Config,
+    store: TableStore,
+    name: str,
+    versions: dict[str, str],
+    started: datetime,
+    seconds: float,
+) -> Run:
+    """Make the row that commits what ``store`` wrote."""
+    context = store.run
+    return Run(
+        run_id=context.run_id,
+        job=declared.name,
+        build_id=context.build_id,
+        name=name,
+        sequence=1 + last_sequence(store.workspace, context.build_id),
+        settings=msgspec.to_builtins(conf),
+        settings_hash=conf.digest,
+        parents={k: r.build_id for k, r in context.inputs.items() if r.build_id != COLLECTION},
+        inputs=versions,
+        outputs=(context.previous.outputs if context.previous else {}) | context.outputs,
+        written=tuple(context.outputs),
+        notes=context.notes,
+        code_version=version("resight"),
+        device=str(context.notes.get("device", "")),
+        precision=str(context.notes.get("precision", "")),
+        started_at=started,
+        seconds=seconds,
+        committed_at=now(),
+    )
 
 
 def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[str, Run]:
@@ -198,7 +211,9 @@ def identify(declared: Job, conf: Config, inputs: dict[str, Run]) -> str:
     if declared.writes and not any(table.has_builds for table in declared.writes):
         return COLLECTION
     parents = {name: run.build_id for name, run in inputs.items() if run.build_id != COLLECTION}
-    return digest_of([declared.name, conf.content(), conf.weights_digest(), parents])[:12]
+    named = {wanted.setting for wanted in declared.inputs}  # how an input is named does not matter
+    settings = {key: value for key, value in conf.content().items() if key not in named}
+    return digest_of([declared.name, settings, conf.weights_digest(), parents])[:12]
 
 
 def choose_name(declared: Job, conf: Config, workspace: Workspace, build_id: str, options: Options) -> str:

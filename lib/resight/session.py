@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -52,12 +53,18 @@ def start_session(settings: Mapping[str, str] | None = None) -> SparkSession:
     chosen = ({} if submitted else DEFAULTS) | dict(settings or {})
     if not submitted and "spark.jars.packages" not in chosen:
         chosen.setdefault("spark.jars", ",".join(find_delta_jars()))
+        options = chosen.get("spark.driver.extraJavaOptions", "")
+        chosen["spark.driver.extraJavaOptions"] = f"{options} {quiet_option()}".strip()
     builder = SparkSession.builder.appName("resight")
     for key, value in chosen.items():
         builder = builder.config(key, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    return session
+    return builder.getOrCreate()
+
+
+def quiet_option() -> str:
+    """Give the Java option that keeps Spark's log to what went wrong."""
+    folder = files("resight.conf") / "spark" / "log4j2.properties"
+    return f"-Dlog4j2.configurationFile=file:{folder}"
 
 
 def read_spark_conf(file: Path) -> dict[str, str]:

@@ -3,10 +3,12 @@
 The only place that knows the table format when writing (`resight.workspace` knows it when listing).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -106,6 +108,10 @@ class TableStore:
         frame = self.spark.read.schema(spark_schema(table)).parquet(*folders)
         return frame.select(sf.lit(build_id).alias("build_id"), "*") if table.has_builds else frame
 
+    def written(self, table: Table) -> DataFrame:
+        """Read what this very run wrote, not yet committed."""
+        return self.open(table, self.run.build_id, self.run.outputs[table.name])
+
     def write(self, table: Table, rows: DataFrame, *, properties: dict[str, str] | None = None) -> None:
         """Replace all rows of this build in ``table``."""
         frame = self.conform(table, rows)
@@ -198,6 +204,26 @@ class TableStore:
     def staging(self, key: str) -> str:
         """Folder for unfinished work that a restarted run with the same ``key`` finds again."""
         return files.join(self.workspace.staging, self.run.build_id, key)
+
+    def shard_folder(self, table: Table) -> str:
+        """Folder for files made from this very version of an input; never inside a table's folder."""
+        build_id, output = self.source(table)
+        return files.join(self.workspace.root, "shards", f"{table.name}-{build_id}-{output.digest}")
+
+    def persist(self, name: str, frame: DataFrame) -> DataFrame:
+        """Compute ``frame`` once and read it back from the staging folder of this run."""
+        uri = files.join(self.staging(self.run.run_id), name)
+        frame.write.mode("overwrite").parquet(uri)
+        return self.spark.read.schema(frame.schema).parquet(uri)
+
+    def stream(self, name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:
+        """Compute ``frame`` and give its rows in batches, in order, without holding them all."""
+        self.persist(name, frame)
+        folder = files.join(self.staging(self.run.run_id), name)
+        for part in files.list_files(folder):
+            if part.endswith(".parquet"):
+                source = pq.ParquetFile(files.local_file(files.join(folder, part)))
+                yield from source.iter_batches()
 
     def note(self, **figures: Any) -> None:
         """Report figures in the run's summary and its row."""

@@ -5,7 +5,7 @@ from tests.chunks.faulty import double_or_die, mark
 
 
 def doubled(spark, chunks):
-    rows = read_chunks(spark, chunks).collect()
+    rows = read_chunks(spark, chunks, "value long, doubled long, error string").collect()
     return sorted((row["value"], row["doubled"], row["error"]) for row in rows)
 
 

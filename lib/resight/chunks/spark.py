@@ -1,14 +1,17 @@
 """Chunks over the executors: fixed by the input, resumed after kills, registered by one commit."""
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pyarrow as pa
+from pyspark import TaskContext
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
+from pyspark.sql.types import StructType
 
 from resight import files
 from resight.chunks.work import Rescue, Work, run_chunk
@@ -64,6 +67,10 @@ def chunk_runner(
     """Make the function that computes the chunks of a partition, sorted by chunk."""
 
     def run_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        task = TaskContext.get()
+        gpus = task.resources().get("gpu") if task else None
+        if gpus:
+            os.environ["RESIGHT_DEVICE"] = f"cuda:{gpus.addresses[0]}"
         for number, rows in group_by_chunk(batches):
             state = run_chunk(
                 chunks.folder, number, rows, chunks.work, chunks.rescue, max_bytes=chunks.max_bytes
@@ -91,6 +98,9 @@ def group_by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.
         yield current, pa.concat_tables(held).combine_chunks()
 
 
-def read_chunks(spark: SparkSession, chunks: Chunks) -> DataFrame:
-    """Read the results of all chunks."""
-    return spark.read.parquet(files.join(chunks.folder, "done"))
+def read_chunks(spark: SparkSession, chunks: Chunks, schema: StructType | str) -> DataFrame:
+    """Read the results of all chunks; no rows where there was no work."""
+    done = files.join(chunks.folder, "done")
+    return (
+        spark.read.schema(schema).parquet(done) if files.exists(done) else spark.createDataFrame([], schema)
+    )

@@ -1,0 +1,86 @@
+"""Inspect 10,000 damaged files; count the statuses and whatever kills, hangs or fills the process.
+
+``python benchmarks/mutated_files.py [--files 10000] [--seed 0] [--side 160] [--workers 2]``
+"""
+
+import argparse
+import resource
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from resight.images.inspect import inspect_image
+from tests.mutations import encoded_photos, mutated_file
+
+
+@cache
+def originals(side):
+    return encoded_photos(side)
+
+
+def inspect_range(start, stop, seed, side):
+    """Status, format, seconds of each file, and the peak memory (MB) of this process."""
+    rows = []
+    for i in range(start, stop):
+        content = mutated_file(originals(side), seed, i)
+        began = time.perf_counter()
+        facts = inspect_image(content)
+        rows.append((i, facts.status, facts.format, facts.error, time.perf_counter() - began))
+    return rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def inspect_apart(start, stop, seed, side):
+    """Inspect in a process of its own; a range that kills it is halved until the file is found."""
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(inspect_range, start, stop, seed, side).result()
+    except BrokenProcessPool:
+        if stop - start == 1:
+            return [(start, "KILLED ITS PROCESS", None, "", 0.0)], 0.0
+        middle = (start + stop) // 2
+        halves = [inspect_apart(a, b, seed, side) for a, b in ((start, middle), (middle, stop))]
+        return halves[0][0] + halves[1][0], max(halves[0][1], halves[1][1])
+
+
+def inspect_all(n, seed, side, workers):
+    """Inspect all files on a pool; ranges that a dead worker left behind are inspected apart."""
+    ranges = [(start, min(start + 250, n), seed, side) for start in range(0, n, 250)]
+    parts, left = [], []
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(inspect_range, *r) for r in ranges]
+        for future, r in zip(futures, ranges, strict=True):
+            try:
+                parts.append(future.result())
+            except BrokenProcessPool:
+                left.append(r)
+    parts += [inspect_apart(*r) for r in left]
+    return [row for rows, _ in parts for row in rows], max(peak for _, peak in parts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, value in (("files", 10_000), ("seed", 0), ("side", 160), ("workers", 2)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    args = parser.parse_args()
+    began = time.perf_counter()
+    rows, peak = inspect_all(args.files, args.seed, args.side, args.workers)
+    print(f"{len(rows)} files in {time.perf_counter() - began:.0f} s, peak {peak:.0f} MB a process")
+    for status, count in Counter(row[1] for row in rows).most_common():
+        print(f"{count:7d}  {status}")
+    formats = Counter(row[2] for row in rows if row[2]).most_common()
+    print("decoded all the same: " + ", ".join(f"{name} {count}" for name, count in formats))
+    reasons = Counter(" ".join((row[3] or "").split()[:4]) for row in rows if row[1] != "ok")
+    print("reasons: " + "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(12)))
+    slowest = max(rows, key=lambda row: row[4])
+    print(f"slowest: file {slowest[0]}, {slowest[4]:.2f} s, {slowest[1]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Find the nearest neighbours of every image and join mutual ones into a graph with components."""
+
+from typing import Annotated
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+
+from resight.cli import run
+from resight.config import Config, Meta, execution
+from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
+from resight.job import Input, job
+from resight.knn.matrix import VectorFiles
+from resight.knn.spark import build_neighbors, write_vector_files
+from resight.store import TableStore
+from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES
+
+
+class GraphConfig(Config):
+    """Settings of ``conf/build-graph.toml``."""
+
+    descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
+    k: Annotated[int, Meta(ge=1, le=2048, description="neighbours of an image, distinct vectors")] = 50
+    gamma: Annotated[float, Meta(gt=0, description="exponent of the similarity in the affinity")] = 3.0
+    max_copies: Annotated[int, Meta(ge=1, description="images of one vector that a list shows")] = 10
+    max_task_edges: Annotated[int, execution("edges that one task joins into components", ge=1)] = 4_000_000
+
+
+@job(
+    "build-graph",
+    GraphConfig,
+    reads=(Input(GLOBAL_DESCRIPTORS, "descriptors"),),
+    writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),
+)
+def main(store: TableStore, conf: GraphConfig) -> None:
+    """List the k nearest images of each, among distinct vectors; copies never push neighbours out.
+
+    An edge joins two images that are in each other's lists. Images without a usable vector are nodes without
+    edges, and counted.
+    """
+    descriptors = store.read(GLOBAL_DESCRIPTORS)
+    layout = open_vectors(store)
+    store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
+    copies = store.persist("copies", list_copies(store.spark, layout))
+    neighbors = build_neighbors(store.spark, layout, k=conf.k, max_copies=conf.max_copies)
+    store.write(NEIGHBORS, neighbors)
+    store.write(NODES, build_nodes(descriptors, copies))
+    edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.gamma))
+    store.write(EDGES, edges)
+    store.write(COMPONENTS, label_components(store, conf, edges, copies))
+
+
+def open_vectors(store: TableStore) -> VectorFiles:
+    """Give the descriptors of the run as memory-mapped files, written at the first use of this version."""
+    return write_vector_files(
+        store.read(GLOBAL_DESCRIPTORS),
+        store.shard_folder(GLOBAL_DESCRIPTORS),
+        source_dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"],
+    )
+
+
+def label_components(store: TableStore, conf: GraphConfig, edges: DataFrame, copies: DataFrame) -> DataFrame:
+    """Label every node: copies belong to the component of their vector, a node without edges to its own."""
+    links = copies.select(sf.col("node_id").alias("src"), sf.col("dup_of").alias("dst"))
+    links = links.unionByName(edges.where("src < dst").select("src", "dst"))
+    folder = store.staging("components")
+    labels = find_components(links, folder=folder, max_task_edges=conf.max_task_edges)
+    nodes = store.written(NODES).select("node_id").join(labels, "node_id", "left")
+    return nodes.select("node_id", sf.coalesce("component_id", "node_id").alias("component_id"))
+
+
+if __name__ == "__main__":
+    run(main)

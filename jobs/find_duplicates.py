@@ -1,0 +1,114 @@
+"""Find copies and near copies, group them under a guard, choose the one to keep."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+
+from resight.cli import run
+from resight.config import Config, Meta, execution
+from resight.dedup.export import write_list
+from resight.dedup.grouping.spark import group_pairs
+from resight.dedup.groups import GroupRule
+from resight.dedup.keep import KEEP_CRITERIA, parse_policy
+from resight.dedup.spark import find_pairs, list_removable, represent_copies
+from resight.dedup.tracking.spark import rename_groups, track_groups
+from resight.graph.spark import find_components
+from resight.job import Input, job
+from resight.store import TableStore
+from resight.tables import (
+    DUPLICATE_GROUPS,
+    DUPLICATE_PAIRS,
+    GLOBAL_DESCRIPTORS,
+    GROUP_CHANGES,
+    IMAGES,
+    NEIGHBORS,
+    SOURCES,
+)
+
+
+class DuplicatesConfig(Config):
+    """Settings of ``conf/find-duplicates.toml``."""
+
+    graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
+    threshold: Annotated[
+        float, Meta(gt=0, le=1, description="similarity from which a pair is a near copy")
+    ] = 0.95
+    min_similarity: Annotated[
+        float, Meta(ge=0, le=1, description="what every member must reach to the kept image; 0: threshold")
+    ] = 0.0
+    keep: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="criteria for the image to keep, the first decides first"),
+    ] = KEEP_CRITERIA
+    export: Annotated[
+        tuple[str, ...], execution("CSV or JSON lines files to list what could go; nothing is deleted")
+    ] = ()
+
+    def __post_init__(self) -> None:
+        """Check the policy."""
+        parse_policy(self.keep)
+
+    def rule(self, dtype: str) -> GroupRule:
+        """Give the guard of the groups."""
+        return GroupRule(self.min_similarity or self.threshold, parse_policy(self.keep), dtype=dtype)
+
+
+@job(
+    "find-duplicates",
+    DuplicatesConfig,
+    reads=(Input(NEIGHBORS, "graph"), GLOBAL_DESCRIPTORS, IMAGES, SOURCES),
+    writes=(DUPLICATE_PAIRS, DUPLICATE_GROUPS, GROUP_CHANGES),
+)
+def main(store: TableStore, conf: DuplicatesConfig) -> None:
+    """Pair equal bytes, equal pixels and near descriptors; group them so that no group chains strangers.
+
+    Every member of a group is a copy of the one kept; what was cut is recorded on the pairs. Files are never
+    touched: ``--export`` writes a list for other tools.
+    """
+    descriptors = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id", "vector")
+    rule = conf.rule(store.properties(GLOBAL_DESCRIPTORS)["dtype"])
+    copies = store.persist("copies", represent_copies(store.read(IMAGES), rule.policy))
+    pairs = find_pairs(copies, store.read(NEIGHBORS), threshold=conf.threshold)
+    pairs = store.persist("pairs", pairs)
+    linked = pairs.select(sf.col("image_a").alias("src"), sf.col("image_b").alias("dst"))
+    components = find_components(linked, folder=store.staging("components"))
+    names = iter(range(100))
+    pairs, groups = group_pairs(
+        pairs,
+        copies,
+        components,
+        descriptors,
+        rule=rule,
+        hold=lambda f: store.persist(f"held{next(names)}", f),
+    )
+    write_groups(store, conf, store.persist("marked", pairs), store.persist("groups", groups))
+
+
+def write_groups(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, groups: DataFrame) -> None:
+    """Give groups the ids of the run before, write them, list what could go."""
+    named, changes = track_groups(groups, store.previous(DUPLICATE_GROUPS), run_id=store.run.run_id)
+    named = store.persist("names", named)
+    pairs, groups = rename_groups(pairs, named), rename_groups(groups, named)
+    store.write(DUPLICATE_PAIRS, pairs)
+    store.write(DUPLICATE_GROUPS, groups)
+    earlier = store.previous(GROUP_CHANGES)
+    changes = changes if earlier is None else changes.unionByName(earlier.drop("build_id"))
+    store.write(GROUP_CHANGES, changes)
+    counted = pairs.groupBy("relation").count().collect()
+    store.note(
+        pairs={row["relation"]: row["count"] for row in counted}, removable=groups.where("not keep").count()
+    )
+    if conf.export:
+        roots = store.read(SOURCES).select("source_id", "root")
+        images = (
+            store.read(IMAGES).join(roots, "source_id").withColumn("uri", sf.concat_ws("/", "root", "uri"))
+        )
+        removable = list_removable(groups, pairs, images)
+        rows = store.stream("removable", removable)
+        store.note(exported=write_list(rows, [Path(path) for path in conf.export]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,110 @@
+"""List a source of images, read what is new or changed, keep what is known."""
+
+from typing import Annotated, Literal
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from resight.chunks.spark import Chunks, read_chunks, run_chunks
+from resight.cli import run
+from resight.config import Config, Meta, execution
+from resight.images.ingest import INGESTED, IngestWork, load_decoder, rescue_files
+from resight.images.sources import Source, parse_source
+from resight.images.spark import assign_image_ids, compare_listing, list_source
+from resight.job import job
+from resight.store import TableStore, spark_schema
+from resight.tables import IMAGES, PREVIEWS, SOURCES
+
+
+class IngestConfig(Config):
+    """Settings of ``conf/ingest-images.toml``."""
+
+    source: Annotated[
+        str, Meta(min_length=1, description="folder, glob, manifest (CSV, Parquet) or tar shards")
+    ]
+    kind: Annotated[
+        Literal["auto", "folder", "glob", "manifest", "tar"], Meta(description="what the source is")
+    ] = "auto"
+    source_id: Annotated[str, Meta(description="name of the source; default: from its kind and path")] = ""
+    root: Annotated[str, Meta(description="folder of a manifest's uris; default: the manifest's own")] = ""
+    extensions: Annotated[tuple[str, ...], Meta(description="file names to list; * for all")] = ()
+    verify: Annotated[
+        Literal["changed", "full"], Meta(description="changed: read what differs in size or time; full: all")
+    ] = "changed"
+    max_pixels: Annotated[int, Meta(ge=1, description="larger images are not decoded")] = 178_956_970
+    preview_side: Annotated[int, Meta(ge=16, le=2048, description="longer side of previews")] = 256
+    decoder: Annotated[str, Meta(description="module:function that decodes, for formats of your own")] = (
+        "resight.images.decode:decode_image"
+    )
+    chunk_size: Annotated[int, execution("files per chunk of work", ge=1)] = 256
+    max_memory_mb: Annotated[int, execution("memory that a chunk may add; 0: no limit", ge=0)] = 4096
+
+
+@job("ingest-images", IngestConfig, writes=(SOURCES, IMAGES, PREVIEWS), external=lambda conf: "")
+def main(store: TableStore, conf: IngestConfig) -> None:
+    """Bring the table of images up to date with a source.
+
+    Size and modification time tell what changed; only new and changed files are read. A file that cannot be
+    read or decoded is a row with a status. Images that left the source get a time of removal.
+    """
+    source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
+    load_decoder(conf.decoder)
+    known = store.previous(IMAGES)
+    known = store.spark.createDataFrame([], spark_schema(IMAGES)) if known is None else known
+    listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
+    compared = store.persist(
+        "compared", compare_listing(listing, known, source.source_id, verify=conf.verify)
+    )
+    counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
+    n_here = sum(counts.get(change, 0) for change in ("same", "changed", "removed"))
+    store.check_loss(counts.get("removed", 0), n_here, f"images of source {source.source_id}")
+    store.note(**{change: counts[change] for change in sorted(counts)})
+    relabelled = compared.where("change = 'same' and extra_differs")
+    if set(counts) <= {"same"} and store.run.previous is not None and relabelled.isEmpty():
+        return
+    inspected = inspect_files(store, conf, source, compared, known)
+    write_images(store, source, compared, known, inspected)
+
+
+def inspect_files(
+    store: TableStore, conf: IngestConfig, source: Source, compared: DataFrame, known: DataFrame
+) -> DataFrame:
+    """Read and decode the new and changed files, in chunks that survive kills."""
+    fresh = compared.where("change in ('new', 'changed', 'returned')").drop("change", "extra_differs")
+    fresh = fresh.withColumns({"source_id": sf.lit(source.source_id), "root": sf.lit(source.root)})
+    unnamed = fresh.where("image_id is null").drop("image_id")
+    named = assign_image_ids(unnamed, known.select("image_id"))
+    found = fresh.where("image_id is not null").unionByName(named)
+    rows = found.join(known.select("image_id", "first_seen"), "image_id", "left")
+    rows = rows.withColumn("first_seen", sf.coalesce("first_seen", sf.current_timestamp()))
+    rows = store.persist("pending", rows)
+    work = IngestWork(conf.max_pixels, conf.preview_side, conf.decoder)
+    identity = rows.select(sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at")).alias("x")).first()
+    key = f"{source.source_id}-{identity['x']}-{conf.digest}-{conf.chunk_size}"
+    chunks = Chunks(store.staging(key), work, rescue_files, conf.chunk_size, conf.max_memory_mb << 20)
+    store.note(chunks=run_chunks(rows, "image_id", chunks))
+    return read_chunks(store.spark, chunks, from_arrow_schema(INGESTED))
+
+
+def write_images(
+    store: TableStore, source: Source, compared: DataFrame, known: DataFrame, inspected: DataFrame
+) -> None:
+    """Put what was found into the tables; images that left keep their row, with the time of removal."""
+    gone = compared.where("change = 'removed'").select("image_id")
+    lost = known.where("status = 'ok'").join(inspected.where("status != 'ok'"), "image_id", "left_semi")
+    store.check_loss(lost.count(), known.where("status = 'ok'").count(), "readable images")
+    removed = known.join(gone, "image_id", "left_semi").withColumn("removed_at", sf.current_timestamp())
+    labels = compared.where("change = 'same' and extra_differs").select("image_id", "extra")
+    relabelled = known.drop("extra").join(labels, "image_id")
+    fresh = inspected.drop("jpeg").withColumn("removed_at", sf.lit(None).cast("timestamp"))
+    rows = fresh.unionByName(removed).unionByName(relabelled)
+    store.update(IMAGES, store.persist("images", rows))
+    shown = inspected.where("jpeg is not null").select("image_id", "content_hash", "jpeg")
+    store.update(PREVIEWS, shown, gone=inspected.where("jpeg is null").select("image_id").union(gone))
+    row = [(source.source_id, source.root, source.kind)]
+    store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Write one HTML page about the collection: numbers, duplicates, neighbours, failures, quality."""
+
+from typing import Annotated
+
+from resight import files
+from resight.cli import run
+from resight.config import Config, Meta
+from resight.job import Input, job
+from resight.report.collect import collect_report
+from resight.report.page import render_page
+from resight.store import TableStore
+from resight.tables import IMAGES
+
+
+class ReportConfig(Config):
+    """Settings of ``conf/report.toml``."""
+
+    output: Annotated[str, Meta(description="path of the page; default: report.html in the workspace")] = ""
+    title: Annotated[str, Meta(description="heading of the page")] = "resight report"
+    groups: Annotated[int, Meta(ge=0, description="duplicate groups shown, the largest first")] = 50
+    neighbours: Annotated[int, Meta(ge=0, description="sampled photos whose neighbours are shown")] = 12
+    seed: Annotated[int, Meta(description="of the sample")] = 0
+
+
+@job("report", ReportConfig, reads=(Input(IMAGES),), engine="local")
+def main(store: TableStore, conf: ReportConfig) -> None:
+    """Write a self-contained page that works offline; needs no Spark."""
+    data = collect_report(
+        store.reader, n_groups=conf.groups, n_neighbours=conf.neighbours, seed=conf.seed, title=conf.title
+    )
+    page = files.absolute(conf.output or files.join(store.workspace.root, "report.html"))
+    files.write_bytes(page, render_page(data).encode())
+    store.note(page=page)
+
+
+if __name__ == "__main__":
+    run(main)

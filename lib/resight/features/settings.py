@@ -1,0 +1,121 @@
+"""What a descriptor is made of: the settings of an extractor, without importing any network."""
+
+from typing import Annotated, Any, Literal
+
+from resight.config import Config, Meta, execution
+
+__all__ = ["ExtractSettings"]
+
+OWN_LONGER_SIDE = {"network": 256, "colour": 128}
+REGION_SUM = "needs a network, pooling rmac, one layer and scale_pooling mean"
+
+
+class ExtractSettings(Config, frozen=True):
+    """Settings of one extractor; equal settings and weights give equal descriptors."""
+
+    extractor: Annotated[
+        Literal["network", "colour"],
+        Meta(description="network: pooled activations; colour: Lab histogram"),
+    ] = "network"
+    backbone: Annotated[
+        str,
+        Meta(
+            pattern=r"^(lite0|timm:.+|torchscript:.+)$",
+            description="lite0 (embedded), timm:NAME with weights, or torchscript:PATH",
+        ),
+    ] = "lite0"
+    weights: Annotated[str, execution("weight file of a timm backbone (its SHA-256 enters the build)")] = ""
+    layers: Annotated[
+        tuple[str, ...],
+        Meta(min_length=1, description="head (last maps), blockN, or a module's dotted name"),
+    ] = ("head",)
+    pooling: Annotated[
+        Literal["mac", "spoc", "gem", "rmac"], Meta(description="how a map becomes a vector")
+    ] = "rmac"
+    p: Annotated[float, Meta(ge=1, le=1000, description="exponent of GeM (1: mean)")] = 3.0
+    levels: Annotated[int, Meta(ge=1, le=8, description="window sizes of R-MAC")] = 3
+    rmac_grid: Annotated[
+        Literal["quality", "paper"],
+        Meta(description="R-MAC windows: steps of at most 0.6 window, or the paper's 40 % overlap"),
+    ] = "quality"
+    include_whole: Annotated[bool, Meta(description="R-MAC: the whole map is one more region")] = False
+    whiten_regions: Annotated[
+        bool, Meta(description="R-MAC: whiten every region before the sum, not the vector")
+    ] = False
+    longer_side: Annotated[
+        int, Meta(ge=0, le=8192, description="pixels; 0: 256 for network, 128 for colour")
+    ] = 0
+    scales: Annotated[
+        tuple[float, ...],
+        Meta(min_length=1, max_length=8, description="sizes as factors of longer_side"),
+    ] = (1.0,)
+    scale_pooling: Annotated[
+        Literal["mean", "gem"], Meta(description="how the vectors of several sizes become one")
+    ] = "mean"
+    enlarge: Annotated[bool, Meta(description="enlarge photos that are smaller")] = False
+    max_pixels: Annotated[
+        int, Meta(ge=1, description="photos with more pixels are not decoded (too_large)")
+    ] = 178_956_970
+    pixel_mean: Annotated[
+        tuple[float, ...], Meta(description="RGB mean in 0..1; empty: the backbone's own")
+    ] = ()
+    pixel_std: Annotated[
+        tuple[float, ...], Meta(description="RGB deviation in 0..1; empty: the backbone's own")
+    ] = ()
+    precision: Annotated[
+        Literal["auto", "float32", "float16"],
+        Meta(description="arithmetic of the network; auto: float16 on CUDA, float32 on CPU"),
+    ] = "auto"
+    batch_pixels: Annotated[
+        int, execution("pixels that go through the network together; 0: by device", ge=0)
+    ] = 0
+    held_pixels: Annotated[int, execution("decoded pixels that wait for photos of their shape", ge=1)] = (
+        32_000_000
+    )
+
+    def __post_init__(self) -> None:
+        """Check what single fields cannot say; the message begins with the key."""
+        timm = self.backbone.startswith("timm:")
+        for fits, text in (
+            (not timm or self.weights, "weights: a timm backbone needs its weight file"),
+            (timm or not self.weights, "weights: only a timm backbone takes a weight file"),
+            (all(0.05 <= s <= 8 for s in self.scales), "scales: factors from 0.05 to 8"),
+            (min(self.sizes) >= 16, "longer_side: no size below 16 pixels"),
+            (max(self.sizes) <= 8192, "longer_side: no size above 8192 pixels"),
+            (len(set(self.layers)) == len(self.layers), "layers: a name occurs twice"),
+            (not self.is_script or self.layers == ("head",), "layers: TorchScript has only head"),
+            (not self.whiten_regions or self.is_region_sum, "whiten_regions: " + REGION_SUM),
+            (len(self.pixel_mean) in (0, 3), "pixel_mean: three numbers or none"),
+            (len(self.pixel_std) in (0, 3), "pixel_std: three numbers or none"),
+            (all(s > 0 for s in self.pixel_std), "pixel_std: positive numbers"),
+            (not self.is_colour or len(self.scales) == 1, "scales: colour has one size"),
+        ):
+            if not fits:
+                raise ValueError(text)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Longer sides in pixels, one per scale."""
+        side = self.longer_side or OWN_LONGER_SIDE[self.extractor]
+        return tuple(round(side * scale) for scale in self.scales)
+
+    @property
+    def is_script(self) -> bool:
+        """Whether the backbone is a TorchScript file."""
+        return self.backbone.startswith("torchscript:")
+
+    @property
+    def is_colour(self) -> bool:
+        """Whether no network is needed."""
+        return self.extractor == "colour"
+
+    @property
+    def is_region_sum(self) -> bool:
+        """Whether the vector is a plain sum over regions of one layer."""
+        sums = self.extractor == "network" and self.pooling == "rmac"
+        return sums and len(self.layers) == 1 and self.scale_pooling == "mean"
+
+    def content(self) -> dict[str, Any]:
+        """Give what decides the descriptors; a weight file counts by its content, not its path."""
+        backbone = "torchscript" if self.is_script else self.backbone
+        return super().content() | {"backbone": backbone}

@@ -1,0 +1,172 @@
+"""Where images come from: a folder, a glob, a manifest or tar shards, named by one URI.
+
+A *root* is a local path or a raw (never percent-encoded) URI; a *uri* is the path of an image below it,
+with ``/`` between names. A uri is plain text: ``%20`` in it is three characters.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pyarrow import fs
+
+from resight import files
+from resight.config import SettingError
+from resight.images.content import ContentError, normal_uri, open_root, resolve_local
+from resight.images.listing import IMAGE_EXTENSIONS, Selector, expand_braces, walk_files
+
+KINDS = ("folder", "glob", "manifest", "tar")
+MANIFESTS = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that images come from.
+
+    ``path`` is what was named (folder, pattern, manifest, shard or folder of shards); ``root`` is the folder
+    that uris are relative to.
+    """
+
+    source_id: str
+    root: str
+    kind: str
+    path: str
+
+
+def parse_source(uri: str, kind: str = "auto", *, source_id: str = "", root: str = "") -> Source:
+    """Find out what ``uri`` names and check that it is there and not empty.
+
+    Parameters
+    ----------
+    uri : str
+        Local path or URI of any file system that `resight.files` opens.
+    kind : str
+        ``folder`` (recursive), ``glob``, ``manifest`` (CSV or Parquet with a column ``uri``), ``tar`` (a
+        shard, a folder or a glob of shards) or ``auto``.
+    source_id : str
+        Name of the source; without one, a hash of kind and path. A manifest that changes its file name
+        needs one to stay the same source.
+    root : str
+        Folder that the uris of a manifest are relative to, by default its own.
+
+    Raises
+    ------
+    SettingError
+        The source cannot be reached, is of another kind, or is empty.
+    """
+    if kind not in ("auto", *KINDS):
+        raise SettingError(f"--kind: {kind!r} is not one of auto, {', '.join(KINDS)}")
+    path = canonical(uri)
+    try:
+        chosen = guess_kind(path) if kind == "auto" else kind
+        top = canonical(root) if root and chosen == "manifest" else root_of(path, chosen)
+        source = Source(source_id or name_source(chosen, path), top, chosen, path)
+        require_files(source)
+    except (OSError, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"--source: cannot reach {uri}: {error}") from None
+    return source
+
+
+def canonical(uri: str) -> str:
+    """Make a path absolute, without ``.``, ``..`` and trailing slashes."""
+    full = files.absolute(uri)
+    return os.path.normpath(full) if files.local_path(full) is not None else full
+
+
+def name_source(kind: str, path: str) -> str:
+    """Give the id of a source that has no name of its own: a short hash of its kind and path."""
+    return hashlib.sha256(f"{kind}\0{path}".encode()).hexdigest()[:12]
+
+
+def file_type(path: str) -> fs.FileType:
+    """Say whether a path is a file, a folder or nothing."""
+    filesystem, name = open_root(path)
+    return filesystem.get_file_info(name).type
+
+
+def guess_kind(path: str) -> str:
+    """Tell the kind of a source by what is there, else by wildcards in its name."""
+    fixed = split_pattern(path)[0] == path
+    found = file_type(path) if fixed or files.local_path(path) else fs.FileType.NotFound
+    if found == fs.FileType.NotFound:
+        if fixed:
+            raise SettingError(f"--source: no such file or folder: {path}")
+        return "tar" if path.lower().endswith(".tar") else "glob"
+    if path.lower().endswith(MANIFESTS):
+        return "manifest"
+    if found == fs.FileType.Directory:
+        return "tar" if holds_shards(path) else "folder"
+    if path.lower().endswith(".tar"):
+        return "tar"
+    raise SettingError(f"--source: {path} is a file, but no .csv, .parquet or .tar: set --kind")
+
+
+def holds_shards(folder: str) -> bool:
+    """Whether a folder itself holds tar shards and no images."""
+    filesystem, base = open_root(folder)
+    infos = filesystem.get_file_info(fs.FileSelector(base))
+    extensions = {info.extension.lower() for info in infos if info.is_file}
+    return "tar" in extensions and extensions.isdisjoint(IMAGE_EXTENSIONS)
+
+
+def split_pattern(path: str) -> tuple[str, str]:
+    """Divide a glob into the folder before its first wildcard and the rest."""
+    parts = path.split("/")
+    first = next((i for i, part in enumerate(parts) if re.search(r"[*?\[{]", part)), len(parts))
+    return "/".join(parts[:first]) or "/", "/".join(parts[first:])
+
+
+def root_of(path: str, kind: str) -> str:
+    """Give the folder that the uris of a source are relative to."""
+    if kind == "glob":
+        return split_pattern(path)[0]
+    fixed = split_pattern(path)[0] == path
+    found = file_type(path) if fixed or files.local_path(path) else fs.FileType.NotFound
+    if kind == "tar" and found == fs.FileType.NotFound:
+        return split_pattern(path)[0]
+    if kind == "folder" or (kind == "tar" and found == fs.FileType.Directory):
+        return path
+    return path.rpartition("/")[0] or "/"
+
+
+def require_files(source: Source) -> None:
+    """Raise `SettingError` where the source is not there, or holds nothing at all."""
+    if file_type(source.root) != fs.FileType.Directory:
+        raise SettingError(f"--source: no such folder: {source.root}")
+    if source.kind == "manifest":
+        if file_type(source.path) == fs.FileType.NotFound:
+            raise SettingError(f"--source: no such manifest: {source.path}")
+        return
+    if next(walk_files(source.root, select_files(source, "*")), None) is None:
+        wanted = "no shards (*.tar)" if source.kind == "tar" else "no files"
+        raise SettingError(f"--source: {source.path} holds {wanted}: is its disk mounted?")
+
+
+def select_files(source: Source, extensions: Iterable[str] = ()) -> Selector:
+    """Give the selector of a folder, a glob or of shards; no ``extensions`` means the usual ones."""
+    chosen = tuple(e.lower().lstrip(".") for e in extensions) or IMAGE_EXTENSIONS
+    if source.kind == "tar":
+        chosen = ("tar",)
+    pattern = source.path[len(source.root.rstrip("/")) + 1 :]
+    return Selector(chosen, (pattern, *expand_braces(pattern)) if pattern else ())
+
+
+def safe_uri(root: str, uri: str) -> str:
+    """Normalise ``uri`` and check that it stays below ``root``, symbolic links included.
+
+    Raises
+    ------
+    ContentError
+        ``outside_source`` where it does not, ``missing`` where it is empty.
+    """
+    name = normal_uri(uri)
+    if not name:
+        raise ContentError("missing", "the row names no file")
+    path = files.local_path(root)
+    if path is not None:
+        resolve_local(path.resolve(), path / name)
+    return name

@@ -1,0 +1,11 @@
+"""k nearest neighbours of a whole collection, exact or approximate, and batch search.
+
+The exact graph visits every pair of blocks once and keeps the k best of both sides; the approximate one
+visits only the inverted lists whose centroids lie nearest to a vector, re-ranks exactly, and tunes how many
+lists on a sample (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011, without their codes). Similarities
+are dot products of unit vectors, summed in float64, so that a result does not depend on how work was split.
+
+Modules: `matrix` (vectors as memory-mapped files), `blocks` (kernel of a pair of blocks), `copies` (identical
+vectors), `ivf` (inverted lists), `recall` (measured quality), `plan` (which path), `spark` (operators).
+Reads `global_descriptors`; makes the rows of `neighbors` and, for a search, of `results`.
+"""

@@ -1,0 +1,106 @@
+import shutil
+import tarfile
+
+import pyarrow.compute as pc
+import pytest
+from PIL import Image
+
+from resight.config import SettingError
+from resight.job import Options
+from resight.jobs.ingest_images import IngestConfig
+from resight.jobs.ingest_images import main as ingest
+from resight.store import LossError, TableStore
+from resight.tables import IMAGES, PREVIEWS, SOURCES
+from resight.workspace import Workspace
+from tests.pictures import save_collection, save_photo
+
+
+@pytest.fixture(params=["delta", "parquet"])
+def store(request, spark, tmp_path):
+    return TableStore(Workspace.open(str(tmp_path / "w"), request.param, create=True), spark)
+
+
+def rows_of(store, *columns):
+    table = store.reader.read(IMAGES, columns=["uri", *columns])
+    return {row.pop("uri"): row for row in table.to_pylist()}
+
+
+def test_photos_become_rows_and_a_second_run_reads_nothing(store, tmp_path):
+    save_collection(tmp_path / "photos")
+    (tmp_path / "photos/broken.jpg").write_bytes(b"not a picture")
+    conf = IngestConfig(source=str(tmp_path / "photos"), chunk_size=3)
+    assert ingest(store, conf).run.outputs["images"].statuses == {"ok": 6, "undecodable": 1}
+    rows = rows_of(store, "status", "width", "format", "image_id")
+    assert (rows["china.jpg"]["width"], rows["china.jpg"]["format"]) == (160, "jpeg")
+    assert len(store.reader.read(PREVIEWS)) == 6
+    again = ingest(store, conf)
+    assert (again.state, again.notes) == ("unchanged", {"same": 7})
+
+
+def test_a_day_of_changes_touches_only_what_changed(store, tmp_path):
+    folder = save_collection(tmp_path / "photos")
+    conf = IngestConfig(source=str(folder), chunk_size=3)
+    ingest(store, conf)
+    before = rows_of(store, "image_id", "content_hash", "first_seen")
+    save_photo("astronaut", folder / "sub/new.png")
+    save_photo("rocket", folder / "china.jpg", side=120)
+    (folder / "flower.jpg").unlink()
+    outcome = ingest(store, conf, Options(accept_loss=True))
+    assert outcome.notes["chunks"] == {"computed": 1}
+    after = rows_of(store, "image_id", "content_hash", "first_seen", "removed_at")
+    assert after["china.jpg"]["image_id"] == before["china.jpg"]["image_id"]
+    assert after["china.jpg"]["content_hash"] != before["china.jpg"]["content_hash"]
+    assert after["flower.jpg"]["removed_at"] is not None
+    assert after["coffee.jpg"]["first_seen"] == before["coffee.jpg"]["first_seen"]
+    assert sorted(after) == sorted([*before, "sub/new.png"])
+
+
+def test_a_run_that_would_lose_too_much_commits_nothing(store, tmp_path):
+    folder = save_collection(tmp_path / "photos")
+    ingest(store, IngestConfig(source=str(folder)))
+    (folder / "flower.jpg").unlink()
+    with pytest.raises(LossError, match="1 of 6"):
+        ingest(store, IngestConfig(source=str(folder)))
+    assert rows_of(store, "removed_at")["flower.jpg"]["removed_at"] is None
+    shutil.rmtree(folder)
+    with pytest.raises(SettingError, match="no such file or folder"):
+        ingest(store, IngestConfig(source=str(folder)), Options(accept_loss=True))
+
+
+def test_sources_of_every_kind_share_a_workspace(store, tmp_path):
+    folder = save_collection(tmp_path / "a", ["china", "flower"])
+    with tarfile.open(tmp_path / "shard-0.tar", "w") as shard:
+        shard.add(folder / "china.jpg", "0001.jpg")
+    (tmp_path / "list.csv").write_text("uri,artist\na/flower.jpg,nobody\na/absent.jpg,me\n../out.jpg,x\n")
+    for source in ("a", "shard-0.tar", "list.csv"):
+        ingest(store, IngestConfig(source=str(tmp_path / source)))
+    rows = store.reader.read(IMAGES, columns=["uri", "image_id", "content_hash", "status", "extra"])
+    statuses = dict(zip(rows["uri"].to_pylist(), rows["status"].to_pylist(), strict=True))
+    assert statuses["a/absent.jpg"] == "missing"
+    assert statuses["../out.jpg"] == "outside_source"
+    assert statuses["shard-0.tar/0001.jpg"] == "ok"
+    assert pc.count_distinct(rows["image_id"]).as_py() == len(rows) == 6
+    by_uri = dict(zip(rows["uri"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))
+    assert by_uri["china.jpg"] == by_uri["shard-0.tar/0001.jpg"]
+    assert len(store.reader.read(SOURCES)) == 3
+
+
+def test_images_that_kill_the_decoder_cost_only_their_own_status(spark, tmp_path):
+    folder = save_collection(tmp_path / "photos", ["china", "flower", "rocket"])
+    Image.new("RGB", (64, 64), (255, 0, 0)).save(folder / "red.png")
+    Image.new("RGB", (64, 64), (0, 255, 0)).save(folder / "green.png")
+    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+    conf = IngestConfig(
+        source=str(folder), decoder="tests.faulty_decoder:decode", chunk_size=9, max_memory_mb=1024
+    )
+    ingest(store, conf)
+    rows = rows_of(store, "status", "error")
+    crashed = {uri: row["error"] for uri, row in rows.items() if row["status"] == "crashed"}
+    assert crashed == {"red.png": "killed by SIGSEGV", "green.png": "not enough memory"}
+    assert sum(row["status"] == "ok" for row in rows.values()) == 3
+
+
+def test_a_decoder_that_does_not_exist_is_named(store, tmp_path):
+    folder = save_collection(tmp_path / "photos", ["china"])
+    with pytest.raises(SettingError, match=r"--decoder: cannot import .no\.such:thing"):
+        ingest(store, IngestConfig(source=str(folder), decoder="no.such:thing"))

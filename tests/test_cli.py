@@ -1,0 +1,94 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from resight.cli import job_parser, main, overview
+from resight.config import SettingError
+from resight.job import JOBS, load_job
+from resight.session import JAVA_HELP, check_java
+
+
+def test_help_lists_the_jobs_in_the_order_of_the_flow(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"  {name} ") for name in JOBS]
+    assert places == sorted(places)
+    assert text == overview()
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
+    declared = load_job(name)
+    text = job_parser(declared).format_help()
+    for field in declared.config.__struct_fields__:
+        assert f"--{field.replace('_', '-')}" in text
+    assert declared.doc.splitlines()[0] in text
+    assert "default" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no-such-job"], "unknown job 'no-such-job'; the jobs are: ingest-images"),
+        (["build-graph", "--k", "0"], "--k 0: Expected `int` >= 1"),
+        (["build-graph", "--k", "many"], "--k many: Expected `int`"),
+        (["build-graph"], "build-graph: --descriptors: table 'global_descriptors' is missing"),
+        (["search"], "table 'images' is missing|table 'global_descriptors' is missing"),
+        (["ingest-images"], "missing required field `source`"),
+        (["ingest-images", "--source", "/no/such/folder"], "--source: no such file or folder"),
+        (["extract-features", "--backbone", "timm:resnet18"], "weights: a timm backbone needs"),
+        (["run", "--source", "x", "--conf", "/no/file.toml"], "cannot read the settings file /no/file.toml"),
+        (["builds", "--drop", "nothing"], "no build is called 'nothing'"),
+    ],
+)
+def test_wrong_settings_exit_with_2_name_the_key_and_start_no_spark(
+    words, message, tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr("resight.session.start_session", lambda settings: pytest.fail("Spark was started"))
+    main(["builds", "--workspace", str(tmp_path / "w")])
+    given = words if words[0] == "no-such-job" else [*words, "--workspace", str(tmp_path / "w")]
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w/workspace.json").write_text('{"format_version": 1, "format": "parquet"}')
+    caplog.clear()
+    assert main(given) == 2
+    assert any(part in caplog.text for part in message.split("|"))
+
+
+def test_unknown_keys_of_a_settings_file_are_named(tmp_path, caplog):
+    file = tmp_path / "graph.toml"
+    file.write_text("kk = 3")
+    words = ["build-graph", "--workspace", str(tmp_path), "--conf", str(file)]
+    assert main(words) == 2
+    assert "unknown setting 'kk'; GraphConfig knows descriptors, k" in caplog.text
+
+
+def test_unusable_workspaces_are_named(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    assert main(["report", "--workspace", str(tmp_path / "file")]) == 2
+    assert "--workspace" in caplog.text
+    assert main(["builds", "--workspace", str(tmp_path / "absent")]) == 2
+    assert "is no workspace" in caplog.text
+
+
+def test_an_empty_workspace_has_no_builds_as_json(tmp_path, capsys):
+    (tmp_path / "workspace.json").write_text('{"format_version": 1, "format": "delta"}')
+    assert main(["builds", "--workspace", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_help_does_not_import_networks_or_start_java():
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.modules['timm'] = None; from resight.cli import main; "
+        "from resight.job import JOBS, load_job; [load_job(name) for name in JOBS]; main(['--help'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "extract-features" in done.stdout
+
+
+def test_a_missing_java_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(SettingError) as caught:
+        check_java()
+    assert str(caught.value) == JAVA_HELP

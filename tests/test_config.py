@@ -1,0 +1,44 @@
+from typing import Annotated
+
+import pytest
+
+from resight.config import Config, Meta, SettingError, execution, load_config
+
+
+class Settings(Config):
+    depth: Annotated[int, Meta(ge=1, description="results per query")] = 10
+    chunk: Annotated[int, execution("rows per chunk", ge=1)] = 5
+
+
+def test_options_override_the_file_and_defaults_fill_the_rest(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("depth = 3\nchunk = 2")
+    assert load_config(Settings, file, {"chunk": 9}) == Settings(depth=3, chunk=9)
+    assert load_config(Settings, None, {}) == Settings()
+
+
+def test_settings_of_execution_do_not_change_the_digest():
+    assert Settings(chunk=1).digest == Settings(chunk=2).digest
+    assert Settings(depth=1).digest != Settings(depth=2).digest
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"deep": 3}, "unknown setting 'deep'; Settings knows depth, chunk"),
+        ({"depth": 0}, "Expected `int` >= 1 - at `$.depth`"),
+        ({"depth": "3"}, "Expected `int`, got `str` - at `$.depth`"),
+        ({"chunk": 0}, "Expected `int` >= 1 - at `$.chunk`"),
+    ],
+)
+def test_wrong_values_name_the_key_and_what_is_allowed(values, message):
+    with pytest.raises(SettingError) as caught:
+        Settings.from_mapping(values)
+    assert str(caught.value) == message
+
+
+def test_a_broken_file_is_named_with_the_place(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("depth = \nchunk = 3")
+    with pytest.raises(SettingError, match=r"settings\.toml.*line 1"):
+        load_config(Settings, file, {})
