@@ -11,11 +11,12 @@ from pyspark.sql import functions as sf
 from resight.cli import run
 from resight.config import Config, Meta, SettingError
 from resight.evaluation.ground_truth import from_instances, read_ground_truth
-from resight.evaluation.spark import evaluate_queries
+from resight.evaluation.protocols import find_protocols
+from resight.evaluation.spark import evaluate_queries, resolve_truth
 from resight.evaluation.summary import summarise
 from resight.job import Input, job
 from resight.store import TableStore, spark_schema
-from resight.tables import IMAGES, METRICS, QUERIES, RESULTS
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, METRICS, QUERIES, RESULTS
 
 
 class EvaluateConfig(Config):
@@ -28,10 +29,13 @@ class EvaluateConfig(Config):
         Literal["no", "query_database", "leave_one_out"],
         Meta(description="the file lists image, instance, role instead: which protocol to make of it"),
     ] = "no"
+    skip_families: Annotated[
+        tuple[str, ...], Meta(description="families whose photos do not ask (with --instances)")
+    ] = ()
     results: Annotated[str, Meta(description="build of search; default: the newest")] = ""
-    protocols: Annotated[tuple[str, ...], Meta(min_length=1, description="old, easy, medium, hard")] = (
-        "old",
-    )
+    protocols: Annotated[
+        tuple[str, ...], Meta(min_length=1, description="of old, easy, medium, hard, leave_one_out, ukb")
+    ] = ("old",)
     ks: Annotated[tuple[int, ...], Meta(min_length=1, description="k of precision@k and recall@k")] = (
         1,
         5,
@@ -40,6 +44,10 @@ class EvaluateConfig(Config):
     prefix: Annotated[str, Meta(description="put before the file's image uris to match the collection's")] = (
         ""
     )
+
+    def __post_init__(self) -> None:
+        """Check the names of the protocols."""
+        find_protocols(self.protocols)
 
 
 def hash_ground_truth(conf: EvaluateConfig) -> str:
@@ -53,19 +61,26 @@ def hash_ground_truth(conf: EvaluateConfig) -> str:
 @job(
     "evaluate",
     EvaluateConfig,
-    reads=(Input(RESULTS, "results"), QUERIES, IMAGES),
+    reads=(Input(RESULTS, "results"), QUERIES, GLOBAL_DESCRIPTORS, IMAGES),
     writes=(METRICS,),
     external=hash_ground_truth,
 )
 def main(store: TableStore, conf: EvaluateConfig) -> None:
     """Score every query under every protocol, then average over queries, families and their means."""
-    truth, n_unknown = locate_truth(store, conf)
+    truth = locate_truth(store, conf)
     queries, results = store.read(QUERIES), store.read(RESULTS)
     own = queries.where("image_id is not null").select("query_id", "image_id")
-    per_query = evaluate_queries(results, truth, protocols=conf.protocols, ks=conf.ks, own=own)
+    per_query = evaluate_queries(
+        results,
+        truth,
+        protocols=conf.protocols,
+        ks=conf.ks,
+        own=own,
+        n_images=store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").count(),
+    )
     scored = store.persist("per_query", per_query.join(truth.select("query_id").distinct(), "query_id"))
     summary = summarise(scored.toArrow())
-    store.note(**headline(summary), unknown_queries=n_unknown)
+    store.note(**headline(summary))
     aggregates = store.spark.createDataFrame(summary).withColumn("query_id", sf.lit(None).cast("bigint"))
     single = scored.withColumns(
         {
@@ -80,35 +95,25 @@ def main(store: TableStore, conf: EvaluateConfig) -> None:
     store.write(METRICS, named.select(*columns))
 
 
-def locate_truth(store: TableStore, conf: EvaluateConfig) -> tuple[DataFrame, int]:
-    """Give the ids of queries and images that the ground truth names, and how many queries were not asked.
+def locate_truth(store: TableStore, conf: EvaluateConfig) -> DataFrame:
+    """Give the ids of the queries and images that the ground truth names, and report what has none.
 
     A query that was not asked gets an id of its own below zero: it scores 0. An image that the collection
     lacks has a null id: a positive that no ranking can reach.
     """
     rows = read_truth(conf)
-    truth = store.spark.createDataFrame(rows)
-    queries = (
-        store.read(QUERIES).groupBy(sf.col("uri").alias("query_uri")).agg(sf.min("query_id").alias("id"))
-    )
     images = store.read(IMAGES).where("removed_at is null")
-    by_uri = images.groupBy(sf.col("uri").alias("image_uri")).agg(sf.min("image_id").alias("image_id"))
-    located = truth.join(queries, "query_uri", "left").join(by_uri, "image_uri", "left")
+    resolved = resolve_truth(store.spark.createDataFrame(rows), store.read(QUERIES), images)
     absent = -1 - sf.pmod(sf.xxhash64("query_uri"), sf.lit(1 << 62))
-    kept = located.select(
-        sf.coalesce("id", absent).alias("query_id"),
-        "image_id",
-        "label",
-        "family",
-        sf.col("id").isNull().alias("x"),
-    )
-    truth = store.persist("truth", kept)
-    counts = truth.groupBy("x").agg(sf.countDistinct("query_id").alias("n")).collect()
-    unknown = {row["x"]: row["n"] for row in counts}
-    if not unknown.get(False):
+    truth = store.persist("truth", resolved.withColumn("query_id", sf.coalesce("query_id", absent)))
+    problems = {row["problem"]: row["count"] for row in truth.groupBy("problem").count().collect()}
+    store.note(**{(name or "located").replace(" ", "_"): count for name, count in problems.items()})
+    if truth.where("query_id >= 0").isEmpty():
         first = rows["query_uri"][0]
-        raise SettingError(f"--ground-truth: no query of it was asked, such as {first}; look at --prefix")
-    return truth.drop("x"), unknown.get(True, 0)
+        raise SettingError(
+            f"--ground-truth: none of its queries was asked, such as {first}; look at --prefix"
+        )
+    return truth.select("query_id", "image_id", "label", "family")
 
 
 def read_truth(conf: EvaluateConfig) -> pa.Table:
@@ -116,7 +121,7 @@ def read_truth(conf: EvaluateConfig) -> pa.Table:
     if conf.instances == "no":
         rows = read_ground_truth(conf.ground_truth)
     else:
-        rows = from_instances(conf.ground_truth, protocol=conf.instances)
+        rows = from_instances(conf.ground_truth, protocol=conf.instances, skip_families=conf.skip_families)
     named = [conf.prefix + uri for uri in rows["image_uri"].to_pylist()]
     return rows.set_column(1, "image_uri", pa.array(named, pa.string()))
 

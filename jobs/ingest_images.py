@@ -6,12 +6,14 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
+from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
 from resight.config import Config, Meta, execution
+from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
 from resight.images.ingest import INGESTED, IngestWork, load_decoder, rescue_files
-from resight.images.sources import Source, parse_source
-from resight.images.spark import assign_image_ids, compare_listing, list_source
+from resight.images.sources import Source, name_source, parse_source
+from resight.images.spark import assign_image_ids, compare_listing, list_source, require_listed
 from resight.job import job
 from resight.store import TableStore, spark_schema
 from resight.tables import IMAGES, PREVIEWS, SOURCES
@@ -24,7 +26,8 @@ class IngestConfig(Config):
         str, Meta(min_length=1, description="folder, glob, manifest (CSV, Parquet) or tar shards")
     ]
     kind: Annotated[
-        Literal["auto", "folder", "glob", "manifest", "tar"], Meta(description="what the source is")
+        Literal["auto", "folder", "glob", "manifest", "tar", "vectors"],
+        Meta(description="what the source is; vectors: images without pixels, the ids of a file of vectors"),
     ] = "auto"
     source_id: Annotated[str, Meta(description="name of the source; default: from its kind and path")] = ""
     root: Annotated[str, Meta(description="folder of a manifest's uris; default: the manifest's own")] = ""
@@ -48,11 +51,14 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     Size and modification time tell what changed; only new and changed files are read. A file that cannot be
     read or decoded is a row with a status. Images that left the source get a time of removal.
     """
-    source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
     load_decoder(conf.decoder)
-    known = store.previous(IMAGES)
-    known = store.spark.createDataFrame([], spark_schema(IMAGES)) if known is None else known
+    if conf.kind == "vectors":
+        add_ids(store, conf)
+        return
+    source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
+    known = read_known(store)
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
+    require_listed(listing, source)
     compared = store.persist(
         "compared", compare_listing(listing, known, source.source_id, verify=conf.verify)
     )
@@ -67,6 +73,27 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     write_images(store, source, compared, known, inspected)
 
 
+def read_known(store: TableStore) -> DataFrame:
+    """Read the images of the collection, none on the first run."""
+    known = store.previous(IMAGES)
+    return store.spark.createDataFrame([], spark_schema(IMAGES)) if known is None else known
+
+
+def add_ids(store: TableStore, conf: IngestConfig) -> None:
+    """Make images without pixels of the ids in a file of vectors."""
+    path = files.absolute(conf.source)
+    source = Source(conf.source_id or name_source("vectors", path), path, "vectors", path)
+    vectors = store.persist("vectors", read_vectors(store.spark, path, form=VectorFormat()))
+    rows = images_of_vectors(vectors, read_known(store), source_id=source.source_id)
+    rows = store.persist("images", rows)
+    n_new = rows.count()
+    store.note(new=n_new)
+    if n_new:
+        store.update(IMAGES, rows)
+        row = [(source.source_id, source.root, source.kind, source.path)]
+        store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
+
+
 def inspect_files(
     store: TableStore, conf: IngestConfig, source: Source, compared: DataFrame, known: DataFrame
 ) -> DataFrame:
@@ -74,7 +101,7 @@ def inspect_files(
     fresh = compared.where("change in ('new', 'changed', 'returned')").drop("change", "extra_differs")
     fresh = fresh.withColumns({"source_id": sf.lit(source.source_id), "root": sf.lit(source.root)})
     unnamed = fresh.where("image_id is null").drop("image_id")
-    named = assign_image_ids(unnamed, known.select("image_id"))
+    named = assign_image_ids(store.persist("unnamed", unnamed), known.select("image_id"))
     found = fresh.where("image_id is not null").unionByName(named)
     rows = found.join(known.select("image_id", "first_seen"), "image_id", "left")
     rows = rows.withColumn("first_seen", sf.coalesce("first_seen", sf.current_timestamp()))
@@ -102,7 +129,7 @@ def write_images(
     store.update(IMAGES, store.persist("images", rows))
     shown = inspected.where("jpeg is not null").select("image_id", "content_hash", "jpeg")
     store.update(PREVIEWS, shown, gone=inspected.where("jpeg is null").select("image_id").union(gone))
-    row = [(source.source_id, source.root, source.kind)]
+    row = [(source.source_id, source.root, source.kind, source.path)]
     store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
 
 

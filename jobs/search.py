@@ -68,8 +68,7 @@ def main(store: TableStore, conf: SearchConfig) -> None:
     ask = ask_collection if conf.queries_from else ask_files
     queries, vectors, dtype = ask(store, conf)
     store.write(QUERIES, queries)
-    depth = layout.n if conf.depth == "all" else int(conf.depth)
-    ranked = search_vectors(vectors, layout, depth=depth, dtype=dtype, own=bool(conf.queries_from))
+    ranked = search_vectors(vectors, layout, depth=conf.depth, source_dtype=dtype)
     store.write(
         RESULTS, ranked.select(sf.lit(conf.method).alias("method"), "query_id", "rank", "image_id", "score")
     )
@@ -81,7 +80,8 @@ def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, Da
     uris = store.read(IMAGES).where("removed_at is null").select("image_id", "uri")
     rows = described.select("image_id", "status", "error").join(uris, "image_id")
     queries = rows.select(*query_columns("image_id", "uri", "image_id", "status", "error"))
-    vectors = described.where("status = 'ok'").select(sf.col("image_id").alias("query_id"), "vector")
+    asking = sf.col("image_id").alias("query_id")
+    vectors = described.where("status = 'ok'").select(asking, "vector", "image_id")
     return queries, vectors, store.properties(GLOBAL_DESCRIPTORS)["dtype"]
 
 

@@ -64,6 +64,8 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
         raise SettingError(f"--conf: [{unknown[0]}] is no job; the jobs are: {', '.join(JOBS)}")
     given: dict[str, dict[str, Any]] = {name: dict(tables.get(name, {})) for name in JOBS}
     given["ingest-images"]["source"] = source
+    if not given["search"].get("queries"):
+        given["search"].setdefault("queries_from", "collection")
     if ground_truth:
         given["evaluate"]["ground_truth"] = ground_truth
     planned = []

@@ -43,7 +43,7 @@ BOX = {"y0": pa.int32(), "x0": pa.int32(), "y1": pa.int32(), "x1": pa.int32()}
 SOURCES = table(
     "sources",
     "source_id",
-    {"source_id": pa.string(), "root": pa.string(), "kind": pa.string()},
+    {"source_id": pa.string(), "root": pa.string(), "kind": pa.string(), "path": pa.string()},
     "A place that images come from: a folder, a glob, a manifest or tar shards.",
 )
 IMAGES = table(

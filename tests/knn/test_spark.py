@@ -1,9 +1,17 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_lists, vectors_to_arrow
-from resight.knn.spark import build_neighbors, write_vector_files
+from resight.knn.spark import (
+    build_neighbors,
+    measure_recall,
+    neighbors_long,
+    search_vectors,
+    write_vector_files,
+)
 
 
 def planted(rng, n=60, d=8):
@@ -63,3 +71,49 @@ def test_exact_neighbors_equal_sorted_similarity_matrix(spark, rng, tmp_path, bl
     found = lists_of(build_neighbors(spark, files, k=5, max_copies=3, block_rows=block_rows))
     assert found == oracle(ids, X, 5, 3)
     assert (files.n, files.n_zero, files.n_nan) == (58, 1, 1)
+
+
+def test_results_do_not_depend_on_block_size(spark, rng, tmp_path):
+    X = rng.integers(-1, 2, (12, 4)).astype(np.float32)
+    X[~X.any(axis=1)] = 1
+    files = write_vector_files(to_frame(spark, np.arange(12), X), str(tmp_path))
+    lists = [lists_of(build_neighbors(spark, files, k=3, max_copies=2, block_rows=b)) for b in (1, 3, 100)]
+    assert lists[0] == lists[1] == lists[2] == oracle(np.arange(12), X, 3, 2)
+
+
+@pytest.mark.parametrize("depth", [1, 4, 58, "all"])
+def test_search_equals_sorted_similarities(spark, rng, tmp_path, depth):
+    ids, X = planted(rng)
+    files = write_vector_files(to_frame(spark, ids, X), str(tmp_path))
+    queries = to_frame(spark, np.arange(6), X[18:24]).withColumnRenamed("image_id", "query_id")
+    queries = queries.withColumn("image_id", sf.when(sf.col("query_id") == 0, sf.lit(int(ids[18]))))
+    rows = search_vectors(queries, files, depth=depth).toArrow()
+    found = rows.sort_by([("query_id", "ascending"), ("rank", "ascending")])
+    S = unit(X[18:24]) @ unit(X).T
+    for query in (0, 1, 4, 5):
+        mine = found.filter(pc.equal(found["query_id"], query))
+        usable = [i for i in range(60) if i not in (20, 21) and not (query == 0 and i == 18)]
+        best = sorted(usable, key=lambda i: (-np.float32(min(S[query, i], 1)), ids[i]))
+        best = best[: 60 if depth == "all" else depth]
+        assert mine["image_id"].to_pylist() == ids[best].tolist()
+        assert mine["rank"].to_pylist() == list(range(len(best)))
+    assert set(found["query_id"].to_pylist()) == {0, 1, 4, 5}
+
+
+def unit(X):
+    with np.errstate(invalid="ignore"):
+        X = X.astype(np.float64) / np.linalg.norm(X.astype(np.float64), axis=1, keepdims=True)
+    return X.astype(np.float32).astype(np.float64)
+
+
+def test_exact_graph_has_recall_one_and_a_spoiled_one_less(spark, rng, tmp_path):
+    ids, X = planted(rng)
+    files = write_vector_files(to_frame(spark, ids, X), str(tmp_path))
+    neighbors = build_neighbors(spark, files, k=6).localCheckpoint()
+    row = measure_recall(neighbors, files, k=6, n_queries=30).first()
+    assert (row.recall, row.high, row.n_queries) == (1, 1, 30)
+    assert 0.88 < row.low < 0.9
+    long = neighbors_long(neighbors)
+    assert long.where("rank = 0").count() == 58
+    spoiled = neighbors.selectExpr("src", "substr(dst, 1, 8) dst", "substr(similarity, 1, 4) similarity")
+    assert measure_recall(spoiled, files, k=6, n_queries=30).first().recall < 0.5

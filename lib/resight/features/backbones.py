@@ -75,7 +75,7 @@ class Backbone:
         x = torch.from_numpy(pixels)
         if self.device.type == "cuda":
             x = x.pin_memory().to(self.device, non_blocking=True)
-        x = ((x.permute(0, 3, 1, 2).float() - self.mean) / self.std).to(self.dtype)
+        x = x.permute(0, 3, 1, 2).float().sub_(self.mean).div_(self.std).to(self.dtype)
         down, right = (max(MIN_SIDE - side, 0) for side in x.shape[2:])
         return torch.nn.functional.pad(x, (0, right, 0, down)) if down or right else x
 

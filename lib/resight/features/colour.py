@@ -1,9 +1,12 @@
 """A colour descriptor: the Lab histogram of a photo, its border's colours suppressed, its centre preferred.
 
 Objects before a background keep their colours when shape and texture look like those of others; the
-colours that fill the border belong to the background more often than not. Distances are Hellinger's: the
+colours that fill the border belong to the background more often than not. A pixel counts in the eight
+bins around its colour, so that a small change of light changes little. Distances are Hellinger's: the
 square root of a histogram that sums to one.
 """
+
+from itertools import product
 
 import numpy as np
 
@@ -11,6 +14,8 @@ __all__ = ["BINS", "DIMS", "describe_colour"]
 
 BINS = (6, 12, 12)  # L, a, b
 DIMS = BINS[0] * BINS[1] * BINS[2]
+LOWEST = np.array([0, -100, -100], np.float32)  # nearly all of sRGB; the rest joins the outer bins
+WIDTH = np.array([100 / 6, 200 / 12, 200 / 12], np.float32)  # of a bin
 BORDER = 0.06  # width of the border band, of each side
 SIGMA = 0.3  # width of the central Gaussian, of each side
 LEAST = 0.05  # weight that a border colour keeps
@@ -23,20 +28,25 @@ def describe_colour(pixels: np.ndarray) -> np.ndarray:
     histograms of the border band and of the whole photo, times a centred Gaussian.
     """
     h, w = pixels.shape[:2]
-    lab = lab_bins(pixels)  # (h, w) bin of L, a, b
-    chroma = lab % (BINS[1] * BINS[2])
+    places = lab_places(pixels)  # (h, w, 3)
+    nearest = clip_bins(np.floor(places))
+    chroma = nearest[..., 1] * BINS[2] + nearest[..., 2]  # (h, w)
     weights = np.outer(central_weights(h), central_weights(w)) * border_weights(chroma)[chroma]
-    histogram = np.bincount(lab.ravel(), weights.ravel(), minlength=DIMS)
+    histogram = soft_histogram(places.reshape(-1, 3), weights.ravel())
     return np.sqrt(histogram / histogram.sum()).astype(np.float32)  # L1, root: its L2 norm is one
 
 
-def lab_bins(pixels: np.ndarray) -> np.ndarray:
-    """Find the Lab bin of every pixel, (h, w) int64; L over 0..100, a and b over -128..127."""
+def lab_places(pixels: np.ndarray) -> np.ndarray:
+    """Give every pixel's Lab colour in units of bins, (h, w, 3) float32; bin i reaches from i to i + 1."""
     import cv2
 
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)  # uint8: L scaled to 0..255, a and b plus 128
-    light, a, b = ((lab[..., i].astype(np.int64) * n) >> 8 for i, n in enumerate(BINS))
-    return (light * BINS[1] + a) * BINS[2] + b
+    lab = cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
+    return (lab - LOWEST) / WIDTH
+
+
+def clip_bins(bins: np.ndarray) -> np.ndarray:
+    """Move bins (..., 3) outside the histogram to its border, as int64."""
+    return np.clip(bins.astype(np.int64), 0, np.array(BINS) - 1)
 
 
 def border_weights(chroma: np.ndarray) -> np.ndarray:
@@ -55,3 +65,16 @@ def central_weights(length: int) -> np.ndarray:
     """Gaussian around the middle of ``length`` pixels, (length,) float64."""
     place = (np.arange(length) + 0.5) / length - 0.5
     return np.exp(-0.5 * (place / SIGMA) ** 2)
+
+
+def soft_histogram(places: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Share every pixel among the eight bins whose centres surround it: (n, 3), (n,) to (864,)."""
+    low = np.floor(places - 0.5)
+    high_share = (places - 0.5 - low).astype(np.float64)  # (n, 3), of the upper bin of each axis
+    histogram = np.zeros(DIMS)
+    for corner in product((0, 1), repeat=3):
+        shares = np.where(corner, high_share, 1 - high_share).prod(axis=1)
+        light, a, b = clip_bins(low + np.array(corner)).T
+        bins = (light * BINS[1] + a) * BINS[2] + b
+        histogram += np.bincount(bins, shares * weights, minlength=DIMS)
+    return histogram

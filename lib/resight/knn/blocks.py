@@ -21,16 +21,16 @@ Entries = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns, scores, ea
 
 
 class Side(NamedTuple):
-    """One side of a tile: the candidates, the first of their rows in it, the ordinals of these rows."""
+    """One side of a tile: the candidates, which of their rows it covers, and the ordinals of these rows."""
 
     best: Candidates
-    start: int
+    rows: np.ndarray
     names: np.ndarray
 
-    @property
-    def rows(self) -> np.ndarray:
-        """The rows of ``best`` that the tile covers."""
-        return np.arange(self.start, self.start + len(self.names))
+
+def side_of(best: Candidates, start: int, names: np.ndarray) -> Side:
+    """Make the side of consecutive rows from ``start`` on."""
+    return Side(best, np.arange(start, start + len(names)), names)
 
 
 class Tile:
@@ -70,7 +70,7 @@ def scan(S: np.ndarray, tile: Tile, left: Side, right: Side, *, both: bool) -> N
         high = right.best.thresholds[right.rows]
     words = tile.find_words(S, low, high)
     for side, other, by_column in ((left, right, False), (right, left, True))[: 1 + both]:
-        best, where = side.best, (side.start, other.names)
+        best, where = side.best, (side.rows, other.names)
         push_tile(words, S, by_column, best.state, where, best.k, best.slack)
 
 
@@ -98,12 +98,12 @@ def search_within(block: Block, best: Candidates, tile: Tile) -> None:
         rows = slice(i, i + TILE_ROWS)
         square = tile.multiply(A[rows], A[rows])
         np.fill_diagonal(square, -np.inf)
-        side = Side(best, i, a[rows])
+        side = side_of(best, i, a[rows])
         scan(square, tile, side, side, both=False)
         for j in range(i + TILE_ROWS, len(a), TILE_COLUMNS):
             later = slice(j, j + TILE_COLUMNS)
             S = tile.multiply(A[rows], A[later])
-            scan(S, tile, side, Side(best, j, a[later]), both=True)
+            scan(S, tile, side, side_of(best, j, a[later]), both=True)
 
 
 def search_pair(left: Block, right: Block, tops: tuple[Candidates, Candidates], tile: Tile) -> None:
@@ -114,7 +114,7 @@ def search_pair(left: Block, right: Block, tops: tuple[Candidates, Candidates], 
         for j in range(0, len(b), TILE_COLUMNS):
             columns = slice(j, j + TILE_COLUMNS)
             S = tile.multiply(A[rows], B[columns])
-            scan(S, tile, Side(tops[0], i, a[rows]), Side(tops[1], j, b[columns]), both=True)
+            scan(S, tile, side_of(tops[0], i, a[rows]), side_of(tops[1], j, b[columns]), both=True)
 
 
 def merge_partials(
@@ -134,7 +134,7 @@ def merge_partials(
     best = Candidates(len(block[1]), k, d=block[1].shape[1])
     for rows, columns, scores in partials:
         best.offer(rows, columns, scores)
-    return finish(best, block, everything, gather)
+    return finish(best, block, everything, gather, k=k)
 
 
 def search_blocks(
@@ -146,14 +146,16 @@ def search_blocks(
         for j in range(0, len(X), TILE_COLUMNS):
             for i in range(0, len(best.counts), TILE_ROWS):
                 S = tile.multiply(queries[1][i : i + TILE_ROWS], X[j : j + TILE_COLUMNS])
-                side = Side(best, i, queries[0][i : i + TILE_ROWS])
-                scan(S, tile, side, Side(best, 0, ordinals[j : j + TILE_COLUMNS]), both=False)
-    best.k = k
-    return finish(best, queries, everything, gather)
+                side = side_of(best, i, queries[0][i : i + TILE_ROWS])
+                scan(S, tile, side, side_of(best, 0, ordinals[j : j + TILE_COLUMNS]), both=False)
+    return finish(best, queries, everything, gather, k=k)
 
 
-def finish(best: Candidates, block: Block, everything: Iterable[Block], gather: Gather) -> Lists:
-    """Score exactly what is left of ``block``, search its crowded rows again, keep the k best of each."""
+def finish(best: Candidates, block: Block, everything: Iterable[Block], gather: Gather, *, k: int) -> Lists:
+    """Score exactly what is left of ``block``, search its crowded rows again, keep the k best of each.
+
+    A vector is not its own neighbour.
+    """
     ordinals, X = block
     rows, columns, _ = best.entries()
     crowded = rows[columns == CROWDED]
@@ -161,10 +163,10 @@ def finish(best: Candidates, block: Block, everything: Iterable[Block], gather: 
     rows, columns = rows[usable], columns[usable]
     similarities = exact_similarities(X, rows, gather, columns)
     if len(crowded):
-        more = search_crowded((ordinals[crowded], X[crowded]), everything, k=best.k)
+        more = search_crowded((ordinals[crowded], X[crowded]), everything, k=k)
         rows = np.concatenate([rows, crowded[more[0]]])
         columns, similarities = (np.concatenate(p) for p in ((columns, more[1]), (similarities, more[2])))
-    return best_of_rows(rows, columns, similarities, n_rows=len(X), k=best.k)
+    return best_of_rows(rows, columns, similarities, n_rows=len(X), k=k)
 
 
 def search_crowded(queries: Block, everything: Iterable[Block], *, k: int) -> Entries:

@@ -24,9 +24,7 @@ def error_bound(d: int) -> float:
     return 1.01 * (d + 3) * 2.0**-24
 
 
-def exact_similarities(
-    Q: np.ndarray, rows: np.ndarray, gather: Gather, columns: np.ndarray
-) -> np.ndarray:
+def exact_similarities(Q: np.ndarray, rows: np.ndarray, gather: Gather, columns: np.ndarray) -> np.ndarray:
     """Dot products, summed in float64, of rows ``Q[rows]`` and ``gather(columns)``; (m,) float32, at most 1.
 
     Parameters
@@ -92,7 +90,7 @@ def bound_kth_best(S: np.ndarray, k: int) -> np.ndarray:
     return np.partition(np.ascontiguousarray(maxima), n_groups - k, axis=1)[:, n_groups - k]
 
 
-def select_loop(values, k):  # noqa: ANN001, ANN201
+def select_loop(values, k):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Find the ``k``-th largest of ``values`` (n,), n >= k, reordering them (Hoare's quickselect)."""
     low, high = 0, values.size - 1
     while low < high:
@@ -118,7 +116,7 @@ def select_loop(values, k):  # noqa: ANN001, ANN201
 select = numba.njit(cache=True)(select_loop)
 
 
-def tighten_loop(state, row, k, slack):  # noqa: ANN001, ANN201
+def tighten_loop(state, row, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Drop the entries of ``row`` that its k-th best has outrun."""
     scores, columns, counts, thresholds = state
     n = counts[row]
@@ -136,7 +134,7 @@ def tighten_loop(state, row, k, slack):  # noqa: ANN001, ANN201
 tighten = numba.njit(cache=True)(tighten_loop)
 
 
-def push_loop(state, row, column, score, k, slack):  # noqa: ANN001, ANN201
+def push_loop(state, row, column, score, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Add one entry to ``row``, making room first; a row without room becomes crowded."""
     scores, columns, counts, thresholds = state
     if counts[row] < 0 or score < thresholds[row]:
@@ -157,20 +155,20 @@ def push_loop(state, row, column, score, k, slack):  # noqa: ANN001, ANN201
 push = numba.njit(cache=True)(push_loop)
 
 
-def push_tile_loop(words, S, by_column, state, where, k, slack):  # noqa: ANN001, ANN201
+def push_tile_loop(words, S, by_column, state, where, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Offer the entries of ``S`` (n, m) at ``words``, flat positions divided by eight.
 
-    ``where`` is the first row of the candidates that the tile covers, and the names of the other side.
+    ``where`` are the rows of the candidates that the tile covers, and the names of the other side.
     """
-    start, names = where
+    covered, names = where
     flat, m, thresholds = S.ravel(), S.shape[1], state[3]
     for word in words:
         i = word * 8 // m
         j = word * 8 - i * m
         for at in range(word * 8, min(word * 8 + 8, flat.size)):
             row, other = (j, i) if by_column else (i, j)
-            if flat[at] >= thresholds[start + row]:
-                push(state, start + row, names[other], flat[at], k, slack)
+            if flat[at] >= thresholds[covered[row]]:
+                push(state, covered[row], names[other], flat[at], k, slack)
             j += 1
             if j == m:
                 i, j = i + 1, 0
@@ -179,7 +177,7 @@ def push_tile_loop(words, S, by_column, state, where, k, slack):  # noqa: ANN001
 push_tile = numba.njit(cache=True)(push_tile_loop)
 
 
-def push_entries_loop(rows, columns, scores, state, k, slack):  # noqa: ANN001, ANN201
+def push_entries_loop(rows, columns, scores, state, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Offer entries one by one."""
     _, _, counts, thresholds = state
     for i in range(rows.size):
@@ -192,7 +190,7 @@ def push_entries_loop(rows, columns, scores, state, k, slack):  # noqa: ANN001, 
 push_entries = numba.njit(cache=True)(push_entries_loop)
 
 
-def collect_entries_loop(state, k, slack):  # noqa: ANN001, ANN201
+def collect_entries_loop(state, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Copy what is kept into three flat arrays; a crowded row has one entry of column -1."""
     scores, columns, counts, _ = state
     for row in range(counts.size):

@@ -17,7 +17,7 @@ SEED = 0x5EED
 
 
 class Copies(NamedTuple):
-    """Sets of identical vectors as CSR: ``members[offsets[i]:offsets[i + 1]]`` are copies of ``firsts[i]``."""
+    """Sets of identical vectors as CSR: run i of ``members`` are the copies of ``firsts[i]``."""
 
     firsts: np.ndarray  # (s,) int64 ascending
     offsets: np.ndarray  # (s + 1,) int64
@@ -31,7 +31,7 @@ class Copies(NamedTuple):
         return np.where(self.firsts[at] == ordinals, at, -1)
 
     def counts_of(self, ordinals: np.ndarray) -> np.ndarray:
-        """Number of copies (m,) of each of ``ordinals`` (m,), itself left out."""
+        """Count the copies (m,) of each of ``ordinals`` (m,), itself left out."""
         sets = self.sets_of(ordinals)
         counts = np.append(np.diff(self.offsets), 0)  # the last one answers for -1
         return counts[sets]
@@ -79,9 +79,7 @@ class Rows(NamedTuple):
         return np.repeat(np.arange(len(self.src)), np.diff(self.offsets))
 
 
-def expand_copies(
-    rows: Rows, copies: Copies, max_copies: int, *, chunk: int = 4096
-) -> Iterator[Rows]:
+def expand_copies(rows: Rows, copies: Copies, max_copies: int, *, chunk: int = 4096) -> Iterator[Rows]:
     """Put copies back: lists of representatives -> lists of all vectors, by ordinal.
 
     Yields ``chunk`` sources at a time: a vector may have any number of copies.
@@ -119,9 +117,7 @@ def list_copies(rows: Rows, copies: Copies, max_copies: int) -> Rows:
     if (n_each == 1).all():
         return rows
     dst = interleave(rows.dst, copies, n_each)
-    return sort_rows(
-        rows.src, np.repeat(rows.row_of_entry, n_each), dst, np.repeat(rows.similarity, n_each)
-    )
+    return sort_rows(rows.src, np.repeat(rows.row_of_entry, n_each), dst, np.repeat(rows.similarity, n_each))
 
 
 def interleave(ordinals: np.ndarray, copies: Copies, n_each: np.ndarray) -> np.ndarray:

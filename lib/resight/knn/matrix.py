@@ -102,8 +102,16 @@ class OpenVectors:
         keep[self.copies[0, first:last] - start] = False
         return start + np.flatnonzero(keep)
 
+    def representative_of(self, ordinals: np.ndarray) -> np.ndarray:
+        """First identical vector (m,) int64 of each of ``ordinals`` (m,)."""
+        copies, firsts = self.copies
+        if not len(copies):
+            return ordinals
+        at = np.minimum(np.searchsorted(copies, ordinals), len(copies) - 1)
+        return np.where(copies[at] == ordinals, firsts[at], ordinals)
+
     def block(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Representatives of ``[start, stop)``: ordinals (m,) int64 and vectors (m, d) float32."""
+        """Read the representatives of ``[start, stop)``: ordinals (m,) int64 and vectors (m, d) float32."""
         ordinals = self.representatives(start, stop)
         X = self.rows(start, stop)
         return ordinals, X if len(ordinals) == stop - start else X[ordinals - start]
@@ -181,8 +189,8 @@ def save_array(folder: str, stem: str, array: np.ndarray) -> str:
 
 def save_part(folder: str, number: int, ids: np.ndarray, X: np.ndarray) -> str:
     """Write a part (ids (n,) ascending, unit vectors (n, d)); return its name."""
-    both = hashlib.blake2b(np.ascontiguousarray(ids), digest_size=8)
-    both.update(np.ascontiguousarray(X))
+    both = hashlib.blake2b(ids.tobytes(), digest_size=8)
+    both.update(np.ascontiguousarray(X).data)
     name = f"{number:05d}-{both.hexdigest()}"
     for kind, array in (("ids", ids.astype(np.int64)), ("vectors", X)):
         stream = io.BytesIO()

@@ -12,10 +12,21 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 
+from resight import files
 from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
-from resight.knn.blocks import Entries, merge_partials, search_strip
-from resight.knn.copies import Rows, expand_copies, find_copies, hash_rows
-from resight.knn.matrix import Part, VectorFiles, normalize_rows, save_array, save_part
+from resight.knn.blocks import Block, Entries, merge_partials, search_blocks, search_strip
+from resight.knn.copies import Rows, expand_copies, find_copies, hash_rows, to_offsets
+from resight.knn.matrix import (
+    OpenVectors,
+    Part,
+    VectorFiles,
+    load_vector_files,
+    normalize_rows,
+    save_array,
+    save_part,
+)
+from resight.knn.recall import recall_of_lists, wilson_interval
+from resight.knn.search import search_collection
 from resight.store import spark_schema
 from resight.tables import NEIGHBORS
 
@@ -33,8 +44,11 @@ def write_vector_files(
     """Write the usable vectors of (image_id, vector[, status]) rows as files, and find identical ones.
 
     ``source_dtype`` is that of the column, ``dtype`` that of the files. Rows are left out where the vector is
-    null or the status is not ok; zero and NaN vectors are left out and counted. Runs two jobs.
+    null or the status is not ok; zero and NaN vectors are left out and counted. ``folder`` belongs to one
+    version of the rows: where it is complete already, it is taken as it is. Runs a few jobs.
     """
+    if files.exists(files.join(folder, "parts.json")):
+        return load_vector_files(folder)
     usable = vectors.where(sf.col("vector").isNotNull())
     if "status" in vectors.columns:
         usable = usable.where("status = 'ok'")
@@ -42,7 +56,8 @@ def write_vector_files(
     n_parts = max(1, -(-usable.count() // PART_ROWS))
     parts = usable.repartitionByRange(n_parts, "image_id").sortWithinPartitions("image_id")
     written = parts.mapInArrow(
-        part_writer(folder, source_dtype, dtype), "first long, name string, n long, d int, zero long, nan long"
+        part_writer(folder, source_dtype, dtype),
+        "first long, name string, n long, d int, zero long, nan long",
     )
     layout = list_parts(folder, dtype, written.orderBy("first").toArrow())
     layout = mark_copies(vectors.sparkSession, layout)
@@ -60,11 +75,21 @@ def part_writer(folder: str, source_dtype: str, dtype: str) -> Callable[[Batches
         if not full:
             return
         ids = np.concatenate([b["image_id"].to_numpy() for b in full])
-        X, status = normalize_rows(np.concatenate([arrow_to_vectors(b["vector"], source_dtype) for b in full]))
+        X, status = normalize_rows(
+            np.concatenate([arrow_to_vectors(b["vector"], source_dtype) for b in full])
+        )
         ok = status == "ok"
-        number = TaskContext.get().partitionId()
+        context = TaskContext.get()
+        number = context.partitionId() if context else 0
         name = save_part(folder, number, ids[ok], X[ok].astype(dtype))
-        row = [int(ids[0]), name, int(ok.sum()), X.shape[1], int((status == "zero").sum()), int((status == "nan").sum())]
+        row = [
+            int(ids[0]),
+            name,
+            int(ok.sum()),
+            X.shape[1],
+            int((status == "zero").sum()),
+            int((status == "nan").sum()),
+        ]
         names = ["first", "name", "n", "d", "zero", "nan"]
         types = [pa.int64(), pa.string(), pa.int64(), pa.int32(), pa.int64(), pa.int64()]
         yield pa.record_batch([pa.array([v], t) for v, t in zip(row, types, strict=True)], names=names)
@@ -73,7 +98,7 @@ def part_writer(folder: str, source_dtype: str, dtype: str) -> Callable[[Batches
 
 
 def list_parts(folder: str, dtype: str, written: pa.Table) -> VectorFiles:
-    """Number the rows of the parts that were written."""
+    """Line up the parts that were written."""
     rows = written.to_pylist()
     dimensions = {row["d"] for row in rows}
     if len(dimensions) != 1:
@@ -98,7 +123,8 @@ def mark_copies(spark: SparkSession, layout: VectorFiles) -> VectorFiles:
             yield pa.record_batch([low, high, ordinals], names=["low", "high", "ordinal"])
 
     def pair_copies(batches: Batches) -> Batches:
-        table = pa.Table.from_batches(batches) if (batches := list(batches)) else None
+        full = list(batches)
+        table = pa.Table.from_batches(full) if full else None
         if table is not None and table.num_rows:
             hashes = np.stack([table["low"].to_numpy(), table["high"].to_numpy()])
             pairs = find_copies(hashes, table["ordinal"].to_numpy())
@@ -114,7 +140,9 @@ def mark_copies(spark: SparkSession, layout: VectorFiles) -> VectorFiles:
             [[save_array(layout.folder, "copies", joined)], [joined.shape[1]]], names=["name", "n"]
         )
 
-    hashed = number_tasks(spark, len(layout.parts)).mapInArrow(hash_parts, "low long, high long, ordinal long")
+    hashed = number_tasks(spark, len(layout.parts)).mapInArrow(
+        hash_parts, "low long, high long, ordinal long"
+    )
     pairs = hashed.repartition("low").mapInArrow(pair_copies, "ordinal long, first long")
     saved = pairs.repartition(1).mapInArrow(save_pairs, "name string, n long").first()
     if saved is None:
@@ -163,22 +191,28 @@ def search_exact(spark: SparkSession, layout: VectorFiles, *, k: int, block_rows
         offsets, columns, similarities = merge_partials(
             block, unpack_entries(rows), X.blocks(block_rows), X.gather, k=k
         )
-        lists = [block[0], lists_to_arrow(offsets, columns.astype(np.int64)), lists_to_arrow(offsets, similarities)]
+        lists = [
+            block[0],
+            lists_to_arrow(offsets, columns.astype(np.int64)),
+            lists_to_arrow(offsets, similarities),
+        ]
         return pa.table(lists, names=["src", "dst", "similarity"])
 
     partials = number_tasks(spark, n_blocks).mapInArrow(compare_strip, PARTIALS)
     return partials.groupBy("block").applyInArrow(merge_block, LISTS)
 
 
-def read_block(X, number: int, block_rows: int):
-    """Representatives of one block of ordinals."""
+def read_block(X: OpenVectors, number: int, block_rows: int) -> Block:
+    """Read the representatives of one block of ordinals."""
     return X.block(number * block_rows, min((number + 1) * block_rows, X.n))
 
 
 def pack_entries(block: int, entries: Entries) -> pa.RecordBatch:
     """One `PARTIALS` row."""
     packed = [pa.array([a.tobytes()], pa.binary()) for a in entries]
-    return pa.record_batch([pa.array([block], pa.int32()), *packed], names=["block", "rows", "columns", "scores"])
+    return pa.record_batch(
+        [pa.array([block], pa.int32()), *packed], names=["block", "rows", "columns", "scores"]
+    )
 
 
 def unpack_entries(rows: pa.Table) -> Iterator[Entries]:
@@ -190,7 +224,7 @@ def unpack_entries(rows: pa.Table) -> Iterator[Entries]:
 
 
 def expand_lists(lists: DataFrame, layout: VectorFiles, *, max_copies: int) -> DataFrame:
-    """`LISTS` of representatives, by ordinal, to `NEIGHBORS` of all vectors, by id."""
+    """Turn `LISTS` of representatives, by ordinal, into `NEIGHBORS` of all vectors, by id."""
 
     def expand_batches(batches: Batches) -> Batches:
         X = layout.open()
@@ -209,19 +243,6 @@ def expand_lists(lists: DataFrame, layout: VectorFiles, *, max_copies: int) -> D
     return lists.mapInArrow(expand_batches, spark_schema(NEIGHBORS))
 
 
-def read_copies(spark: SparkSession, layout: VectorFiles) -> DataFrame:
-    """Rows (image_id, dup_of) of the vectors that are copies, ``dup_of`` being the representative."""
-
-    def read(batches: Batches) -> Batches:
-        X = layout.open()
-        for _ in task_numbers(batches):
-            for i in range(0, X.copies.shape[1], PART_ROWS):
-                ids = [X.id_of(ordinals[i : i + PART_ROWS]) for ordinals in X.copies]
-                yield pa.record_batch(ids, names=["image_id", "dup_of"])
-
-    return number_tasks(spark, 1).mapInArrow(read, "image_id long, dup_of long")
-
-
 def neighbors_long(neighbors: DataFrame) -> DataFrame:
     """Unpack `NEIGHBORS` rows into (src, rank, dst, similarity), rank from 0."""
 
@@ -236,3 +257,68 @@ def neighbors_long(neighbors: DataFrame) -> DataFrame:
 
     rows = neighbors.select("src", "dst", "similarity")
     return rows.mapInArrow(unpack, "src long, rank int, dst long, similarity float")
+
+
+def search_vectors(
+    queries: DataFrame, layout: VectorFiles, *, depth: int | str, source_dtype: str = "float16"
+) -> DataFrame:
+    """Rank the collection exactly for every query: rows (query_id, rank, image_id, score), rank from 0.
+
+    ``queries`` has (query_id, vector[, image_id]): an image of the collection is left out of its own ranking.
+    ``depth`` is a number or ``all``. A query whose vector is null, zero or NaN has no rows.
+    """
+    limit = layout.n if depth == "all" else int(depth)
+
+    def rank_batches(batches: Batches) -> Batches:
+        X = layout.open()
+        for batch in batches:
+            Q, status = normalize_rows(arrow_to_vectors(batch["vector"], source_dtype))
+            usable = np.flatnonzero(status == "ok")
+            ids = batch["query_id"].to_numpy()[usable]
+            own = X.ordinal_of(batch["own"].to_numpy()[usable])
+            for chunk, (offsets, columns, scores) in search_collection(Q[usable], own, X, depth=limit):
+                counts = np.diff(offsets)
+                rank = (np.arange(len(columns)) - np.repeat(offsets[:-1], counts)).astype(np.int32)
+                rows = [np.repeat(ids[chunk], counts), rank, X.id_of(columns), scores]
+                yield pa.record_batch(rows, names=["query_id", "rank", "image_id", "score"])
+
+    own = sf.coalesce("image_id", sf.lit(-1)) if "image_id" in queries.columns else sf.lit(-1)
+    usable = queries.where(sf.col("vector").isNotNull())
+    rows = usable.select("query_id", "vector", own.cast("long").alias("own"))
+    return rows.mapInArrow(rank_batches, "query_id long, rank int, image_id long, score float")
+
+
+def measure_recall(
+    neighbors: DataFrame, layout: VectorFiles, *, k: int, n_queries: int = 400, seed: int = 0
+) -> DataFrame:
+    """Measure lists against an exact search: one row (recall, low, high, n_queries), 95 % interval.
+
+    The queries are those images, among representatives, with the smallest hash of (id, seed); their lists are
+    compared over distinct vectors.
+    """
+
+    def compare(batches: Batches) -> Batches:
+        X = layout.open()
+        sampled = pa.Table.from_batches(full) if (full := list(batches)) else None
+        recalls = list_recalls(X, sampled, k) if sampled is not None else np.zeros(0)
+        mean = float(recalls.mean()) if len(recalls) else 1.0
+        row = [[mean], *([x] for x in wilson_interval(mean, len(recalls))), [len(recalls)]]
+        yield pa.record_batch(row, names=["recall", "low", "high", "n_queries"])
+
+    first = neighbors.orderBy(sf.xxhash64("src", sf.lit(seed)), "src").limit(n_queries)
+    one = first.select("src", "dst", "similarity").repartition(1)
+    return one.mapInArrow(compare, "recall double, low double, high double, n_queries long")
+
+
+def list_recalls(X: OpenVectors, sampled: pa.Table, k: int) -> np.ndarray:
+    """Recall (s,) of sampled `NEIGHBORS` rows over distinct vectors."""
+    own = X.representative_of(X.ordinal_of(sampled["src"].to_numpy()))
+    offsets, dst = arrow_to_lists(sampled["dst"], "int64")
+    similarity = arrow_to_lists(sampled["similarity"], "float32")[1]
+    src = np.repeat(own, np.diff(offsets))
+    columns = X.ordinal_of(dst)
+    distinct = (X.representative_of(columns) == columns) & (columns != src)
+    kept = to_offsets(np.add.reduceat(np.append(distinct, 0), offsets)[:-1] * (np.diff(offsets) > 0))
+    blocks = X.blocks(BLOCK_ROWS)
+    exact_offsets, _, exact = search_blocks((own, X.gather(own)), blocks, X.blocks(BLOCK_ROWS), X.gather, k=k)
+    return recall_of_lists(kept, similarity[distinct], exact_offsets, exact)
