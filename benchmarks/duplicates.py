@@ -166,6 +166,7 @@ class EmbeddedNetwork:
 
     @classmethod
     def load(cls):
+        """Load the network that our jobs use."""
         from resight.features.backbones import weights_path
         from resight.features.networks import load_lite0
         from resight.features.settings import ExtractSettings
@@ -173,12 +174,15 @@ class EmbeddedNetwork:
         return cls(load_lite0(weights_path(ExtractSettings()))[0].eval())
 
     def __call__(self, x):
+        """Describe photos (b, 3, h, w) by vectors (b, d)."""
         return self.network(x).mean((2, 3))
 
     def eval(self):
+        """Do nothing: it is in inference mode."""
         return self
 
     def to(self, device):
+        """Move to ``device``."""
         self.network.to(device)
         return self
 

@@ -1,6 +1,7 @@
 """Find the nearest neighbours of every image and join mutual ones into a graph with components."""
 
-from typing import Annotated
+import logging
+from typing import Annotated, Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
@@ -10,9 +11,13 @@ from resight.config import Config, Meta, execution
 from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
 from resight.job import Input, job
 from resight.knn.matrix import VectorFiles
-from resight.knn.spark import build_neighbors, write_vector_files
+from resight.knn.plan import choose_method
+from resight.knn.spark import Approximation, build_neighbors, measure_recall
+from resight.knn.storage.spark import write_vector_files
 from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES
+
+log = logging.getLogger("resight")
 
 
 class GraphConfig(Config):
@@ -22,6 +27,13 @@ class GraphConfig(Config):
     k: Annotated[int, Meta(ge=1, le=2048, description="neighbours of an image, distinct vectors")] = 50
     gamma: Annotated[float, Meta(gt=0, description="exponent of the similarity in the affinity")] = 3.0
     max_copies: Annotated[int, Meta(ge=1, description="images of one vector that a list shows")] = 10
+    method: Annotated[
+        Literal["auto", "exact", "ivf"],
+        Meta(description="exact: all pairs; ivf: inverted lists; auto: by size"),
+    ] = "auto"
+    recall: Annotated[float, Meta(gt=0, le=1, description="what the inverted lists are tuned for")] = 0.95
+    seed: Annotated[int, Meta(description="of samples")] = 0
+    block_rows: Annotated[int, execution("vectors per block of the exact path: bounds memory", ge=1)] = 25_000
     max_task_edges: Annotated[int, execution("edges that one task joins into components", ge=1)] = 4_000_000
 
 
@@ -39,10 +51,22 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     """
     descriptors = store.read(GLOBAL_DESCRIPTORS)
     layout = open_vectors(store)
+    plan = choose_method(layout.n - layout.n_copies, layout.d, method=conf.method)
+    log.info("build-graph: %s, because %s", plan.method, plan.reason)
     store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
     copies = store.persist("copies", list_copies(store.spark, layout))
-    neighbors = build_neighbors(store.spark, layout, k=conf.k, max_copies=conf.max_copies)
+    neighbors = build_neighbors(
+        store.spark,
+        layout,
+        k=conf.k,
+        max_copies=conf.max_copies,
+        block_rows=conf.block_rows,
+        approximate=Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None,
+    )
     store.write(NEIGHBORS, neighbors)
+    measured = measure_recall(store.written(NEIGHBORS), layout, k=conf.k, seed=conf.seed).first()
+    figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
+    store.note(method=plan.method, reason=plan.reason, **figures)
     store.write(NODES, build_nodes(descriptors, copies))
     edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.gamma))
     store.write(EDGES, edges)

@@ -12,7 +12,7 @@ from resight.dedup.export import write_list
 from resight.dedup.grouping.spark import group_pairs
 from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
-from resight.dedup.spark import find_pairs, list_removable, represent_copies
+from resight.dedup.spark import find_pairs, find_saturated, list_removable, represent_copies
 from resight.dedup.tracking.spark import rename_groups, track_groups
 from resight.graph.spark import find_components
 from resight.job import Input, job
@@ -74,21 +74,17 @@ def main(store: TableStore, conf: DuplicatesConfig) -> None:
     pairs = store.persist("pairs", pairs)
     linked = pairs.select(sf.col("image_a").alias("src"), sf.col("image_b").alias("dst"))
     components = find_components(linked, folder=store.staging("components"))
-    names = iter(range(100))
-    pairs, groups = group_pairs(
-        pairs,
-        copies,
-        components,
-        descriptors,
-        rule=rule,
-        hold=lambda f: store.persist(f"held{next(names)}", f),
-    )
+    pairs, groups = group_pairs(pairs, copies, components, descriptors, rule=rule, hold=store.hold)
+    saturated = find_saturated(store.read(NEIGHBORS), threshold=conf.threshold)
+    store.note(short_lists=saturated.count())
     write_groups(store, conf, store.persist("marked", pairs), store.persist("groups", groups))
 
 
 def write_groups(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, groups: DataFrame) -> None:
     """Give groups the ids of the run before, write them, list what could go."""
-    named, changes = track_groups(groups, store.previous(DUPLICATE_GROUPS), run_id=store.run.run_id)
+    named, changes = track_groups(
+        groups, store.previous(DUPLICATE_GROUPS), run_id=store.run.run_id, hold=store.hold
+    )
     named = store.persist("names", named)
     pairs, groups = rename_groups(pairs, named), rename_groups(groups, named)
     store.write(DUPLICATE_PAIRS, pairs)

@@ -15,7 +15,9 @@ FAST = {
     "spark.sql.shuffle.partitions": "3",  # not 1: that hides bugs; not 200: slow
     "spark.sql.execution.arrow.maxRecordsPerBatch": "7",  # every test crosses a batch boundary
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": (
+        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
+    ),
 }
 
 

@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return its exit status (0 done, 1 failure, 2 wrong settings or input)."""
     words = list(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
-    logging.getLogger("py4j").setLevel(logging.WARNING)
+    for noisy in ("py4j", "faiss"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
     if words[:1] in ([], ["-h"], ["--help"], ["help"]):
         sys.stdout.write(overview())
         return 0 if words else 2

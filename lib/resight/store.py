@@ -37,6 +37,7 @@ class RunContext:
     accept_loss: bool = False
     outputs: dict[str, Output] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    n_held: int = 0  # frames that were computed and kept for this run
 
 
 class TableStore:
@@ -215,6 +216,11 @@ class TableStore:
         uri = files.join(self.staging(self.run.run_id), name)
         frame.write.mode("overwrite").parquet(uri)
         return self.spark.read.schema(frame.schema).parquet(uri)
+
+    def hold(self, frame: DataFrame) -> DataFrame:
+        """Compute ``frame`` once, under a name of its own: what operators with several steps ask for."""
+        self.run.n_held += 1
+        return self.persist(f"held-{self.run.n_held}", frame)
 
     def stream(self, name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:
         """Compute ``frame`` and give its rows in batches, in order, without holding them all."""

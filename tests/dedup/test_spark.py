@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from resight.dedup.keep import keep_order, parse_policy
-from resight.dedup.spark import find_pairs, represent_copies
+from resight.dedup.spark import find_pairs, find_saturated, represent_copies
 from resight.tables import IMAGES
 from tests.dedup import oracle
 from tests.dedup.planted import (
@@ -114,3 +114,9 @@ def test_spark_keeps_what_the_kernel_keeps(spark, criteria):
     table = pa.Table.from_pylist(live, IMAGES.schema)
     best = table["image_id"][keep_order(table, policy)[0]].as_py()
     assert {row.representative for row in copies.collect()} == {best}
+
+
+def test_saturated_lists_are_found(spark):
+    lists = {1: [(2, 0.95), (3, 0.9)], 2: [(1, 0.95), (3, 0.5)], 3: []}
+    found = find_saturated(lists_frame(spark, lists), threshold=0.9).collect()
+    assert [row.src for row in found] == [1]

@@ -22,7 +22,7 @@ from pyspark.sql import functions as sf
 from resight.arrow import arrow_to_lists
 from resight.dedup.export import REMOVABLE
 from resight.dedup.keep import KEEP_COLUMNS, Criterion
-from resight.dedup.pairs import COPIES, select_pairs
+from resight.dedup.pairs import COPIES, is_saturated, select_pairs
 
 FACTS = ("image_id", "content_hash", "pixel_hash", "n_pixels")
 
@@ -90,6 +90,11 @@ def find_pairs(copies: DataFrame, neighbors: DataFrame, *, threshold: float) -> 
     linked = star.withColumn("star", sf.lit(True)).unionByName(
         near.select("left", "right", "similarity").withColumn("star", sf.lit(False))
     )
+    return relate_images(linked)
+
+
+def relate_images(linked: DataFrame) -> DataFrame:
+    """Name the relation of ``left`` and ``right`` (structs of `FACTS`), each pair once."""
     swapped = sf.col("left.image_id") > sf.col("right.image_id")
     oriented = linked.select(
         sf.when(swapped, sf.col("right")).otherwise(sf.col("left")).alias("a"),
@@ -128,6 +133,18 @@ def select_near(neighbors: DataFrame, *, threshold: float) -> DataFrame:
 
     rows = neighbors.select("src", "dst", "similarity")
     return rows.mapInArrow(select_batches, "image_a long, image_b long, similarity float")
+
+
+def find_saturated(neighbors: DataFrame, *, threshold: float) -> DataFrame:
+    """List the images (``src``) whose neighbour list may be too short to hold all near copies."""
+
+    def find_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            offsets, similarity = arrow_to_lists(batch["similarity"], "<f4")
+            full = is_saturated(offsets, similarity, threshold=threshold)
+            yield pa.record_batch([batch["src"].filter(pa.array(full))], names=["src"])
+
+    return neighbors.select("src", "similarity").mapInArrow(find_batches, "src long")
 
 
 def list_removable(groups: DataFrame, pairs: DataFrame, images: DataFrame) -> DataFrame:

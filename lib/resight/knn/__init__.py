@@ -5,7 +5,8 @@ visits only the inverted lists whose centroids lie nearest to a vector, re-ranks
 lists on a sample (Sivic and Zisserman 2003; Jegou, Douze and Schmid 2011, without their codes). Similarities
 are dot products of unit vectors, summed in float64, so that a result does not depend on how work was split.
 
-Modules: `matrix` (vectors as memory-mapped files), `blocks` (kernel of a pair of blocks), `copies` (identical
-vectors), `ivf` (inverted lists), `recall` (measured quality), `plan` (which path), `spark` (operators).
+Modules: `matrix` (vectors as memory-mapped files), `candidates` and `blocks` (kernel of a pair of blocks),
+`copies` (identical vectors), `ivf` (inverted lists), `search` (queries), `recall` (measured quality), `plan`
+(which path), `spark` (operators), `storage` and `inverted` (operators that write files).
 Reads `global_descriptors`; makes the rows of `neighbors` and, for a search, of `results`.
 """

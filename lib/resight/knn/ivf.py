@@ -34,9 +34,7 @@ def fit_centroids(X: np.ndarray, n_lists: int, *, seed: int) -> np.ndarray:
 
 def assign_lists(X: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Find the nearest centroid (n,) int32 of each row of ``X`` (n, d)."""
-    lists = [
-        np.argmax(X[i : i + TILE_ROWS] @ centroids.T, axis=1) for i in range(0, len(X), TILE_ROWS)
-    ]
+    lists = [np.argmax(X[i : i + TILE_ROWS] @ centroids.T, axis=1) for i in range(0, len(X), TILE_ROWS)]
     return np.concatenate([*lists, np.zeros(0, np.int64)]).astype(np.int32)
 
 

@@ -1,0 +1,140 @@
+"""Kill the driver, an executor or a Python worker while images are described; nothing may be lost.
+
+``python benchmarks/kill.py`` takes 20 seeded instants on a local cluster of two executors and compares the
+table of every disturbed run with the undisturbed one, byte for byte in sorted content.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from resight.config import digest_of
+from resight.reader import open as open_workspace
+from resight.tables import GLOBAL_DESCRIPTORS
+
+VICTIMS = {"driver": "resight.cli", "executor": "CoarseGrainedExecutorBackend", "worker": "pyspark.daemon"}
+CLUSTER = """spark.master local-cluster[2,1,1024]
+spark.executor.memory 700m
+spark.task.maxFailures 8
+spark.ui.enabled false
+spark.sql.shuffle.partitions 2
+"""
+
+
+def command(workspace: Path, conf: Path, words: list[str]) -> list[str]:
+    """Give the command line of a job."""
+    run = "import sys; from resight.cli import main; sys.exit(main(sys.argv[1:]))  # resight.cli"
+    return [sys.executable, "-c", run, *words, "--workspace", str(workspace), "--spark-conf", str(conf)]
+
+
+def extract(workspace: Path, conf: Path, extractor: str) -> subprocess.Popen:
+    """Start an extraction in small chunks."""
+    words = ["extract-features", "--extractor", extractor, "--longer-side", "128", "--chunk-size", "4"]
+    out = (workspace / "log.txt").open("ab")
+    return subprocess.Popen(command(workspace, conf, words), stdout=out, stderr=out)
+
+
+def content(workspace: Path) -> str:
+    """Hash the rows of the table in the order of their ids."""
+    rows = open_workspace(str(workspace)).read(GLOBAL_DESCRIPTORS).sort_by("image_id")
+    return digest_of([[str(value) for value in column.to_pylist()] for column in rows.columns])
+
+
+def count(workspace: Path, kind: str) -> int:
+    """Count the finished chunks (``done``) or the starts of chunks (``attempts``) in the staging folder."""
+    return len([path for path in workspace.glob(f"staging/*/*/{kind}/*") if not path.name.startswith(".")])
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Map the processes below ``pid``, itself included, to their command lines."""
+    parents, lines = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            lines[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, IndexError):
+            continue
+    below = {pid}
+    for _ in range(8):
+        below |= {child for child, parent in parents.items() if parent in below}
+    return {process: lines[process] for process in sorted(below) if process in lines}
+
+
+def find_victim(pid: int, kind: str, rng: random.Random) -> int | None:
+    """Choose a process of a kind; workers are those that a daemon forked."""
+    if kind == "driver":
+        return pid
+    found = [p for p, line in descendants(pid).items() if VICTIMS[kind] in line]
+    return rng.choice(found) if found else None
+
+
+def disturb(workspace: Path, conf: Path, extractor: str, kind: str, seed: int) -> dict[str, object]:
+    """Kill one process once a seeded number of chunks is done; start again until the job succeeds."""
+    rng = random.Random(seed)
+    target, started = rng.randrange(0, 9), 1
+    process = extract(workspace, conf, extractor)
+    while process.poll() is None and count(workspace, "done") < target:
+        time.sleep(0.01)
+    victim = find_victim(process.pid, kind, rng)
+    if victim is not None and process.poll() is None:
+        os.kill(victim, signal.SIGKILL)
+    repeated = None
+    if kind == "driver":
+        process.wait()
+        time.sleep(2)  # what the workers were about to write
+        repeated = count(workspace, "attempts") - count(workspace, "done")
+    while process.wait() != 0 and started < 5:
+        process, started = extract(workspace, conf, extractor), started + 1
+    return {"kind": kind, "seed": seed, "after": target, "starts": started, "repeated": repeated}
+
+
+def prepare(folder: Path, n: int) -> tuple[Path, Path]:
+    """Make a workspace of ``n`` ingested photos."""
+    from resight.demo.write import write_collection
+
+    write_collection(folder / "demo")
+    photos = folder / "photos"
+    photos.mkdir()
+    found = sorted(path for path in (folder / "demo/photos").rglob("*.jpg") if path.is_file())
+    for path in found[:n]:
+        shutil.copy2(path, photos / f"{len(list(photos.iterdir())):04d}.jpg")
+    conf = folder / "spark.conf"
+    conf.write_text(CLUSTER)
+    words = ["ingest-images", "--source", str(photos), "--format", "parquet"]
+    subprocess.run(command(folder / "ingested", conf, words), check=True)
+    return folder / "ingested", conf
+
+
+def main() -> None:
+    """Run the undisturbed and the disturbed extractions and print one line each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--instants", type=int, default=20)
+    parser.add_argument("--photos", type=int, default=64)
+    parser.add_argument("--extractor", default="network")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        ingested, conf = prepare(Path(name), given.photos)
+        reference = Path(shutil.copytree(ingested, Path(name, "reference")))
+        if extract(reference, conf, given.extractor).wait():
+            sys.exit((reference / "log.txt").read_text())
+        expected, equal = content(reference), 0
+        for seed in range(given.instants):
+            workspace = Path(shutil.copytree(ingested, Path(name, f"trial-{seed}")))
+            kind = sorted(VICTIMS)[seed % 3]
+            trial = disturb(workspace, conf, given.extractor, kind, seed)
+            same = content(workspace) == expected
+            equal += same
+            print(trial | {"equal": same}, flush=True)
+            shutil.rmtree(workspace)
+        print(f"{equal} of {given.instants} disturbed runs left the table of the undisturbed one")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Approximate graph by inverted lists: the Spark side of `resight.knn.ivf`."""
