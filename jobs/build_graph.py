@@ -66,7 +66,7 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     store.write(NEIGHBORS, neighbors)
     measured = measure_recall(store.written(NEIGHBORS), layout, k=conf.k, seed=conf.seed).first()
     figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
-    store.note(method=plan.method, reason=plan.reason, **figures)
+    store.note(method=plan.method, **figures)
     store.write(NODES, build_nodes(descriptors, copies))
     edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.gamma))
     store.write(EDGES, edges)

@@ -39,12 +39,12 @@ class ImportConfig(Config):
 def hash_listing(conf: ImportConfig) -> str:
     """Give the version of what is imported: names and sizes of its files; times where they are local."""
     location = files.absolute(conf.source)
-    listed = files.list_files(location, recursive=True) or {location: files.file_sizes([location])[0]}
     path = files.local_path(location)
-    times = [p.stat().st_mtime_ns for p in sorted(path.rglob("*"))] if path and path.is_dir() else []
-    if path and path.is_file():
-        times = [p.stat().st_mtime_ns for p in sorted(path.parent.glob(f"{path.stem}*"))]
-    return digest_of([listed, times])
+    if path is None:
+        listed = files.list_files(location, recursive=True) or {"": files.file_sizes([location])[0]}
+        return digest_of(listed)
+    found = sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(f"{path.stem}*"))
+    return digest_of([[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found])
 
 
 @job("import-descriptors", ImportConfig, reads=(IMAGES,), writes=(GLOBAL_DESCRIPTORS,), external=hash_listing)

@@ -35,7 +35,8 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["build-graph", "--k", "0"], "--k 0: Expected `int` >= 1"),
         (["build-graph", "--k", "many"], "--k many: Expected `int`"),
         (["build-graph"], "build-graph: --descriptors: table 'global_descriptors' is missing"),
-        (["search"], "table 'images' is missing|table 'global_descriptors' is missing"),
+        (["search"], "queries: give --queries or --queries-from collection"),
+        (["search", "--queries", "x"], "search: --descriptors: table 'global_descriptors' is missing"),
         (["ingest-images"], "missing required field `source`"),
         (["ingest-images", "--source", "/no/such/folder"], "--source: no such file or folder"),
         (["extract-features", "--backbone", "timm:resnet18"], "weights: a timm backbone needs"),
@@ -53,7 +54,7 @@ def test_wrong_settings_exit_with_2_name_the_key_and_start_no_spark(
     (tmp_path / "w/workspace.json").write_text('{"format_version": 1, "format": "parquet"}')
     caplog.clear()
     assert main(given) == 2
-    assert any(part in caplog.text for part in message.split("|"))
+    assert message in caplog.text
 
 
 def test_unknown_keys_of_a_settings_file_are_named(tmp_path, caplog):
@@ -80,8 +81,8 @@ def test_an_empty_workspace_has_no_builds_as_json(tmp_path, capsys):
 
 def test_help_does_not_import_networks_or_start_java():
     program = (
-        "import sys; sys.modules['torch'] = None; sys.modules['timm'] = None; from resight.cli import main; "
-        "from resight.job import JOBS, load_job; [load_job(name) for name in JOBS]; main(['--help'])"
+        "import sys; from resight.cli import main; from resight.job import JOBS, load_job; "
+        "[load_job(name) for name in JOBS]; main(['--help']); sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "extract-features" in done.stdout

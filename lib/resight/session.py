@@ -45,17 +45,21 @@ def start_session(settings: Mapping[str, str] | None = None) -> SparkSession:
     active = SparkSession.getActiveSession()
     if active is not None:
         return active
-    remote = os.environ.get("SPARK_REMOTE") or (settings or {}).get("spark.remote")
-    if remote:
-        return SparkSession.builder.remote(remote).getOrCreate()
+    remote = os.environ.get("SPARK_REMOTE", "")
+    builder = SparkSession.builder.appName("resight")
+    if remote.startswith("sc://"):  # a server with settings of its own
+        return builder.remote(remote).getOrCreate()
     check_java()
     submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # launched by spark-submit
     chosen = ({} if submitted else DEFAULTS) | dict(settings or {})
-    if not submitted and "spark.jars.packages" not in chosen:
-        chosen.setdefault("spark.jars", ",".join(find_delta_jars()))
+    if not submitted:
+        if "spark.jars.packages" not in chosen:
+            chosen.setdefault("spark.jars", ",".join(find_delta_jars()))
         options = chosen.get("spark.driver.extraJavaOptions", "")
         chosen["spark.driver.extraJavaOptions"] = f"{options} {quiet_option()}".strip()
-    builder = SparkSession.builder.appName("resight")
+    if remote:  # local[N]: a Spark Connect server in this process
+        chosen.pop("spark.master", None)
+        builder = builder.remote(remote)
     for key, value in chosen.items():
         builder = builder.config(key, value)
     return builder.getOrCreate()

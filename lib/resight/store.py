@@ -197,7 +197,9 @@ class TableStore:
             wrong = {k: (found.get(k), expected.get(k)) for k in sorted(set(found) | set(expected))}
             faults = {k: v for k, v in wrong.items() if v[0] != v[1]}
             raise ValueError(f"table {table.name}: columns differ, as {{name: (got, expected)}}: {faults}")
-        frame = rows.select(*expected)
+        # by name: over Spark Connect a literal's type names its collation, which Delta would write down
+        typed = [(f.name, f.dataType.simpleString()) for f in wanted.fields]
+        frame = rows.select(*(sf.col(name).cast(kind).alias(name) for name, kind in typed))
         if not table.has_builds:
             return frame
         return frame.select(sf.lit(self.run.build_id).alias("build_id"), "*")

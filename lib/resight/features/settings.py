@@ -52,7 +52,7 @@ class ExtractSettings(Config, frozen=True):
     scale_pooling: Annotated[
         Literal["mean", "gem"], Meta(description="how the vectors of several sizes become one")
     ] = "mean"
-    enlarge: Annotated[bool, Meta(description="enlarge photos that are smaller")] = False
+    enlarge: Annotated[bool, Meta(description="enlarge photos that are smaller")] = True
     max_pixels: Annotated[
         int, Meta(ge=1, description="photos with more pixels are not decoded (too_large)")
     ] = 178_956_970

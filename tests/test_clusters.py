@@ -1,0 +1,76 @@
+"""The jobs over several processes: a local cluster, Spark Connect, and what is left after a kill."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from benchmarks.kill import CLUSTER, command, content, disturb, extract
+from resight.reader import open as open_workspace
+from resight.tables import COMPONENTS, DUPLICATE_PAIRS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS
+from tests.pictures import PHOTOS, save_collection, save_photo
+
+pytestmark = pytest.mark.slow
+SETTINGS = "[extract-features]\nextractor = 'colour'\n[build-graph]\nk = 5\nmax_task_edges = 40\n"
+LOCAL = "spark.master local[2]\nspark.ui.enabled false\nspark.sql.shuffle.partitions 2\n"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = save_collection(tmp_path_factory.mktemp("photos"))
+    for i, name in enumerate(sorted(PHOTOS) * 6):
+        save_photo(name, folder / f"{i}.jpg", side=100 + i)
+    shutil.copy(folder / "china.jpg", folder / "copy.jpg")
+    return folder
+
+
+def run(workspace, master, photos, until, **environment):
+    conf = workspace.parent / "spark.conf"
+    conf.write_text(master)
+    settings = workspace.parent / "run.toml"
+    settings.write_text(
+        "[extract-features]\nextractor = 'colour'\n[build-graph]\nk = 5\nmax_task_edges = 40\n"
+    )
+    words = ["run", "--source", str(photos), "--until", until, "--conf", str(settings), "--format", "parquet"]
+    env = os.environ | environment
+    done = subprocess.run(command(workspace, conf, words), env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return open_workspace(str(workspace))
+
+
+def rows(reader, table, *keys):
+    return reader.read(table).sort_by([(key, "ascending") for key in keys])
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory, photos):
+    return run(tmp_path_factory.mktemp("local") / "w", LOCAL, photos, "find-duplicates")
+
+
+def test_a_cluster_of_two_executors_gives_the_tables_of_one_machine(expected, photos, tmp_path):
+    found = run(tmp_path / "w", CLUSTER, photos, "build-graph")
+    for table, keys in ((GLOBAL_DESCRIPTORS, ["image_id"]), (NEIGHBORS, ["src"]), (EDGES, ["src", "dst"])):
+        assert rows(found, table, *keys).equals(rows(expected, table, *keys)), table.name
+    assert rows(found, COMPONENTS, "node_id").equals(rows(expected, COMPONENTS, "node_id"))
+
+
+def test_spark_connect_runs_ingest_to_duplicates(expected, photos, tmp_path):
+    found = run(tmp_path / "w", LOCAL, photos, "find-duplicates", SPARK_REMOTE="local[2]")
+    pairs = rows(found, DUPLICATE_PAIRS, "image_a", "image_b")
+    assert "exact" in pairs["relation"].to_pylist()
+    columns = ["image_a", "image_b", "relation", "similarity"]
+    assert pairs.select(columns).equals(rows(expected, DUPLICATE_PAIRS, "image_a", "image_b").select(columns))
+
+
+@pytest.mark.parametrize("kind", ["driver", "worker"])
+def test_a_kill_costs_no_chunk_that_was_done_and_no_row(photos, tmp_path, kind):
+    conf = tmp_path / "spark.conf"
+    conf.write_text(CLUSTER)
+    words = ["ingest-images", "--source", str(photos), "--format", "parquet"]
+    subprocess.run(command(tmp_path / "w", conf, words), check=True, capture_output=True)
+    copy = shutil.copytree(tmp_path / "w", tmp_path / "copy")
+    assert extract(copy, conf, "colour").wait() == 0
+    trial = disturb(tmp_path / "w", conf, "colour", kind, seed=4)
+    assert content(tmp_path / "w") == content(copy)
+    assert trial["repeated"] in (None, 0, 1, 2), "at most the chunk that each of two tasks was at"
