@@ -28,6 +28,7 @@ class SearchConfig(Config):
     queries: Annotated[
         str, Meta(description="folder, glob, tar or manifest (columns y0 x0 y1 x1: boxes) of query images")
     ] = ""
+    root: Annotated[str, Meta(description="folder of a manifest's uris; default: the manifest's own")] = ""
     queries_from: Annotated[
         Literal["", "collection"], Meta(description="collection: every image asks, itself left out")
     ] = ""
@@ -87,7 +88,7 @@ def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, Da
 
 def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
     """Describe query images by the settings of the build that is searched."""
-    source = parse_source(conf.queries, source_id="queries")
+    source = parse_source(conf.queries, source_id="queries", root=conf.root)
     work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
     boxes = {name: sf.try_element_at("extra", sf.lit(name)).try_cast("int") for name in BOX}
     listed = list_source(store.spark, source).withColumns(

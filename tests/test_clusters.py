@@ -63,14 +63,22 @@ def test_spark_connect_runs_ingest_to_duplicates(expected, photos, tmp_path):
     assert pairs.select(columns).equals(rows(expected, DUPLICATE_PAIRS, "image_a", "image_b").select(columns))
 
 
-@pytest.mark.parametrize("kind", ["driver", "worker"])
-def test_a_kill_costs_no_chunk_that_was_done_and_no_row(photos, tmp_path, kind):
-    conf = tmp_path / "spark.conf"
+@pytest.fixture(scope="module")
+def ingested(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ingested")
+    conf = folder / "spark.conf"
     conf.write_text(CLUSTER)
     words = ["ingest-images", "--source", str(photos), "--format", "parquet"]
-    subprocess.run(command(tmp_path / "w", conf, words), check=True, capture_output=True)
-    copy = shutil.copytree(tmp_path / "w", tmp_path / "copy")
-    assert extract(copy, conf, "colour").wait() == 0
-    trial = disturb(tmp_path / "w", conf, "colour", kind, seed=4)
-    assert content(tmp_path / "w") == content(copy)
+    subprocess.run(command(folder / "w", conf, words), check=True, capture_output=True)
+    undisturbed = shutil.copytree(folder / "w", folder / "undisturbed")
+    assert extract(undisturbed, conf, "colour").wait() == 0
+    return folder / "w", conf, content(undisturbed)
+
+
+@pytest.mark.parametrize("kind", ["driver", "worker"])
+def test_a_kill_costs_no_chunk_that_was_done_and_no_row(ingested, tmp_path, kind):
+    source, conf, expected = ingested
+    workspace = shutil.copytree(source, tmp_path / "w")
+    trial = disturb(workspace, conf, "colour", kind, seed=4)
+    assert content(workspace) == expected
     assert trial["repeated"] in (None, 0, 1, 2), "at most the chunk that each of two tasks was at"
