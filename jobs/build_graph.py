@@ -75,11 +75,24 @@ def main(store: TableStore, conf: GraphConfig) -> None:
 
 def open_vectors(store: TableStore) -> VectorFiles:
     """Give the descriptors of the run as memory-mapped files, written at the first use of this version."""
-    return write_vector_files(
-        store.read(GLOBAL_DESCRIPTORS),
-        store.shard_folder(GLOBAL_DESCRIPTORS),
+    folder = store.shard_folder(GLOBAL_DESCRIPTORS)
+    layout = write_vector_files(
+        unify_copies(store.read(GLOBAL_DESCRIPTORS)),
+        folder,
         source_dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"],
     )
+    store.drop_old_shards(GLOBAL_DESCRIPTORS)
+    return layout
+
+
+def unify_copies(descriptors: DataFrame) -> DataFrame:
+    """Give images of equal bytes the very vector of the first: in other batches its last bits may differ."""
+    usable = descriptors.where("status = 'ok'")
+    seen = usable.groupBy("content_hash").agg(sf.count("*").alias("n"), sf.min("image_id").alias("image_id"))
+    firsts = usable.join(seen.where("n > 1").select("image_id"), "image_id")
+    canonical = firsts.select("content_hash", sf.col("vector").alias("canonical"))
+    joined = usable.join(canonical, "content_hash", "left")
+    return joined.select("image_id", sf.coalesce("canonical", "vector").alias("vector"))
 
 
 def label_components(store: TableStore, conf: GraphConfig, edges: DataFrame, copies: DataFrame) -> DataFrame:

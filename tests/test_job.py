@@ -127,6 +127,19 @@ def test_the_reader_sees_what_spark_sees(spark, tmp_path):
         assert sorted(store.reader.read(EDGES)["src"].to_pylist()) == sources(store)
 
 
+def test_parquet_versions_that_no_recent_run_names_are_deleted(spark, tmp_path):
+    store = open_store(spark, tmp_path, "parquet")
+    for _ in range(5):
+        edges(store)
+        found = store.workspace.list_files(EDGES, *locate(store))
+        latest = next(iter(found))
+        files.delete(latest)
+    assert edges(store).state == "committed"
+    folder = tmp_path / "w/tables/edges" / locate(store)[0]
+    assert len(list(folder.iterdir())) == 3
+    assert sources(store) == [0, 1, 2]
+
+
 def test_a_newer_workspace_is_refused(tmp_path):
     Workspace.open(str(tmp_path), create=True)
     (tmp_path / "workspace.json").write_text(json.dumps({"format_version": 99, "format": "delta"}))

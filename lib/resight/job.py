@@ -134,6 +134,7 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
         if context.outputs or (declared.inputs and declared.writes):
             run = describe_run(declared, conf, bound, name, versions, started, seconds)
             workspace.commit(run)
+            workspace.prune(build_id)
         files.delete(files.join(workspace.staging, build_id))
     state = "committed" if run else "unchanged"
     return Outcome(declared.name, build_id, name, state, seconds, run, context.notes)

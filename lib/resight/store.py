@@ -18,7 +18,7 @@ from resight import files
 from resight.config import digest_of
 from resight.reader import Reader
 from resight.tables import Table
-from resight.workspace import Output, Run, Workspace
+from resight.workspace import KEPT_RUNS, Output, Run, Workspace
 
 
 class LossError(RuntimeError):
@@ -211,7 +211,18 @@ class TableStore:
     def shard_folder(self, table: Table) -> str:
         """Folder for files made from this very version of an input; never inside a table's folder."""
         build_id, output = self.source(table)
-        return files.join(self.workspace.root, "shards", f"{table.name}-{build_id}-{output.digest}")
+        name = f"{table.name}-{build_id}"
+        return files.join(self.workspace.root, "shards", name, output.digest)
+
+    def drop_old_shards(self, table: Table) -> None:
+        """Delete the shards of versions that none of the last runs of the input's build names."""
+        build_id = self.source(table)[0]
+        runs = [run for run in self.workspace.runs() if run.build_id == build_id][-KEPT_RUNS:]
+        kept = {run.outputs[table.name].digest for run in runs if table.name in run.outputs}
+        folder = files.join(self.workspace.root, "shards", f"{table.name}-{build_id}")
+        found = {path.split("/", 1)[0] for path in files.list_files(folder, recursive=True)}
+        for digest in found - kept:
+            files.delete(files.join(folder, digest))
 
     def persist(self, name: str, frame: DataFrame) -> DataFrame:
         """Compute ``frame`` once and read it back from the staging folder of this run."""

@@ -24,6 +24,7 @@ from resight.config import SettingError, digest_of
 from resight.tables import TABLES, Table
 
 FORMAT_VERSION = 1
+KEPT_RUNS = 3  # whose Parquet versions stay for readers that began earlier
 COLLECTION = "collection"  # the build that tables without builds belong to
 
 
@@ -144,6 +145,22 @@ class Workspace:
             adds = adds.filter(pc.equal(adds["partition.build_id"], build_id))
         paths, sizes = adds["path"].to_pylist(), adds["size_bytes"].to_pylist()
         return {files.join(uri, path): size for path, size in sorted(zip(paths, sizes, strict=True))}
+
+    def prune(self, build_id: str) -> None:
+        """Delete Parquet versions of a build that none of its last `KEPT_RUNS` runs names.
+
+        Delta keeps its own history: run its VACUUM with the retention that your readers need.
+        """
+        if self.format != "parquet":
+            return
+        runs = [run for run in self.runs() if run.build_id == build_id][-KEPT_RUNS:]
+        for name in {name for run in runs for name in run.outputs}:
+            versions = {run.outputs[name].version for run in runs if name in run.outputs}
+            kept = {folder for version in versions for folder in version.split("+")}
+            uri = files.join(self.root, "tables", name, build_id)
+            found = {path.split("/", 1)[0] for path in files.list_files(uri, recursive=True)}
+            for folder in found - kept:
+                files.delete(files.join(uri, folder))
 
     def newest_version(self, table: Table) -> str:
         """Give the newest version of a Delta table, committed by a run or not."""

@@ -11,13 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resight.arrow import arrow_to_lists
+from resight.reader import Reader
 from resight.report.collect_groups import collect_groups
 from resight.report.failures import Failure, Failures, Reason
 from resight.report.metrics import Metric, Metrics
 from resight.report.neighbours import Histogram, Neighbours, Strip
 from resight.report.numbers import JobRun, Numbers
 from resight.report.sections import Missing, ReportData, Section
-from resight.report.source import Reader, Source, is_one_of, sample_ids
+from resight.report.source import Source, is_one_of, sample_ids
 from resight.tables import DUPLICATE_GROUPS, GLOBAL_DESCRIPTORS, IMAGES, METRICS, NEIGHBORS
 
 STRIP_LENGTH = 8  # neighbours shown of a photo

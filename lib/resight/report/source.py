@@ -2,45 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from resight.reader import Reader
 from resight.report.sections import Photo
 from resight.tables import DUPLICATE_GROUPS, IMAGES, PREVIEWS, SOURCES, Table
-from resight.workspace import Run, Workspace
+from resight.workspace import Run
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-
-
-class Reader(Protocol):
-    """The part of `resight.reader.Reader` that a report needs."""
-
-    @property
-    def workspace(self) -> Workspace:
-        """Where the tables are."""
-
-    def has(self, table: Table, build: str = "") -> bool:
-        """Whether the table was ever committed."""
-
-    def find(self, table: Table, build: str = "") -> Run:
-        """Find the run whose version of the table is read."""
-
-    def read(
-        self,
-        table: Table,
-        build: str = "",
-        *,
-        columns: list[str] | None = None,
-        filter: pc.Expression | None = None,
-    ) -> pa.Table:
-        """Read the committed rows that ``filter`` selects."""
-
-    def runs(self) -> Sequence[Run]:
-        """List the committed runs, oldest first."""
 
 
 @dataclass(frozen=True)
