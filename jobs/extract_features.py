@@ -15,6 +15,8 @@ from resight.job import Input, job
 from resight.store import TableStore, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, SOURCES
 
+TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
+
 
 class ExtractConfig(ExtractSettings):
     """Settings of ``conf/extract-features.toml``."""
@@ -57,8 +59,8 @@ class ExtractConfig(ExtractSettings):
     reads=(
         IMAGES,
         SOURCES,
-        Input(MODELS, "whitening", optional=True),
-        Input(GLOBAL_DESCRIPTORS, "descriptors", optional=True),
+        Input(MODELS, "whitening", optional=True, newest=False),
+        Input(GLOBAL_DESCRIPTORS, "descriptors", optional=True, newest=False),
     ),
     writes=(GLOBAL_DESCRIPTORS,),
 )
@@ -90,8 +92,18 @@ def describe_images(
     chunks = Chunks(
         store.staging(digest_of([*inputs, conf.chunk_size])), work, rescue_images, conf.chunk_size
     )
-    store.note(chunks=run_chunks(rows, "image_id", chunks))
-    return read_chunks(store.spark, chunks, spark_schema(GLOBAL_DESCRIPTORS))
+    store.note(chunks=run_chunks(rows, "image_id", chunks), **arithmetic(store, conf))
+    described = read_chunks(store.spark, chunks, spark_schema(GLOBAL_DESCRIPTORS))
+    n_bad = described.where("status not in ('ok', 'zero')").count()
+    store.check_loss(n_bad, described.count(), "images that could not be described")
+    return described
+
+
+def arithmetic(store: TableStore, conf: ExtractConfig) -> dict[str, str]:
+    """Say what the network ran on."""
+    on_gpu = float(store.spark.conf.get("spark.task.resource.gpu.amount", "0") or 0) > 0
+    exact = conf.precision == "float32" or (conf.precision == "auto" and not on_gpu)
+    return {"device": "cuda" if on_gpu else "cpu", "precision": "float32" if exact else "float16"}
 
 
 def compare_builds(store: TableStore, images: DataFrame) -> tuple[DataFrame, DataFrame]:
@@ -100,7 +112,8 @@ def compare_builds(store: TableStore, images: DataFrame) -> tuple[DataFrame, Dat
     if previous is None:
         return images, images.select("image_id").limit(0)
     known = previous.select("image_id", "content_hash")
-    stale = images.join(known, ["image_id", "content_hash"], "left_anti")
+    final = previous.where(~sf.col("status").isin(*TRANSIENT)).select("image_id", "content_hash")
+    stale = images.join(final, ["image_id", "content_hash"], "left_anti")
     return stale, known.join(images, "image_id", "left_anti").select("image_id")
 
 

@@ -47,8 +47,11 @@ class DuplicatesConfig(Config):
     ] = ()
 
     def __post_init__(self) -> None:
-        """Check the policy."""
+        """Check the policy and the names of the lists."""
         parse_policy(self.keep)
+        wrong = [path for path in self.export if not path.endswith((".csv", ".jsonl"))]
+        if wrong:
+            raise ValueError(f"export: {wrong[0]} must end in .csv or .jsonl")
 
     def rule(self, dtype: str) -> GroupRule:
         """Give the guard of the groups."""
@@ -60,6 +63,7 @@ class DuplicatesConfig(Config):
     DuplicatesConfig,
     reads=(Input(NEIGHBORS, "graph"), GLOBAL_DESCRIPTORS, IMAGES, SOURCES),
     writes=(DUPLICATE_PAIRS, DUPLICATE_GROUPS, GROUP_CHANGES),
+    finish=lambda store, conf: export_list(store, conf),
 )
 def main(store: TableStore, conf: DuplicatesConfig) -> None:
     """Pair equal bytes, equal pixels and near descriptors; group them so that no group chains strangers.
@@ -96,14 +100,24 @@ def write_groups(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, gr
     store.note(
         pairs={row["relation"]: row["count"] for row in counted}, removable=groups.where("not keep").count()
     )
-    if conf.export:
-        roots = store.read(SOURCES).select("source_id", "root")
-        images = (
-            store.read(IMAGES).join(roots, "source_id").withColumn("uri", sf.concat_ws("/", "root", "uri"))
-        )
-        removable = list_removable(groups, pairs, images)
-        rows = store.stream("removable", removable)
-        store.note(exported=write_list(rows, [Path(path) for path in conf.export]))
+
+
+def export_list(store: TableStore, conf: DuplicatesConfig) -> None:
+    """Write what could go from the committed tables, whether or not this run computed them.
+
+    An image whose very file is also the one kept (it was ingested by two sources) is never listed.
+    """
+    if not conf.export:
+        return
+    build = store.run.build_id
+    groups, pairs = store.read(DUPLICATE_GROUPS, build), store.read(DUPLICATE_PAIRS, build)
+    roots = store.read(SOURCES).select("source_id", "root")
+    uri = sf.concat_ws("/", sf.rtrim("root", sf.lit("/")), "uri")
+    images = store.read(IMAGES).join(roots, "source_id").withColumn("uri", uri)
+    removable = list_removable(groups, pairs, images)
+    kept = groups.where("keep").join(images, "image_id").select("uri").distinct()
+    rows = store.stream("removable", removable.join(kept, "uri", "left_anti").select(*removable.columns))
+    store.note(exported=write_list(rows, [Path(path) for path in conf.export]))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Bring in vectors that were made elsewhere; every later job works on them."""
 
+import glob
 from typing import Annotated, Literal
 
 from pyspark.sql import functions as sf
@@ -43,7 +44,9 @@ def hash_listing(conf: ImportConfig) -> str:
     if path is None:
         listed = files.list_files(location, recursive=True) or {"": files.file_sizes([location])[0]}
         return digest_of(listed)
-    found = sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(f"{path.stem}*"))
+    found = (
+        sorted(path.rglob("*")) if path.is_dir() else sorted(path.parent.glob(f"{glob.escape(path.stem)}*"))
+    )
     return digest_of([[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found])
 
 

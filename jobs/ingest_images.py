@@ -59,9 +59,8 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     known = read_known(store)
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
     require_listed(listing, source)
-    compared = store.persist(
-        "compared", compare_listing(listing, known, source.source_id, verify=conf.verify)
-    )
+    compared = compare_listing(listing, known, source.source_id, verify=conf.verify)
+    compared = store.persist("compared", mark_unseen(store, compared, known))
     counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
     n_here = sum(counts.get(change, 0) for change in ("same", "changed", "removed"))
     store.check_loss(counts.get("removed", 0), n_here, f"images of source {source.source_id}")
@@ -92,6 +91,17 @@ def add_ids(store: TableStore, conf: IngestConfig) -> None:
         store.update(IMAGES, rows)
         row = [(source.source_id, source.root, source.kind, source.path)]
         store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
+
+
+def mark_unseen(store: TableStore, compared: DataFrame, known: DataFrame) -> DataFrame:
+    """Let an image count as changed whose preview is lost, so that it is read again."""
+    previews = store.previous(PREVIEWS)
+    readable = known.where("status = 'ok' and removed_at is null and pixel_hash is not null")
+    bare = readable.select("image_id", sf.lit(True).alias("bare"))
+    if previews is not None:
+        bare = bare.join(previews.select("image_id"), "image_id", "left_anti")
+    change = sf.when(sf.col("bare") & (sf.col("change") == "same"), "changed").otherwise(sf.col("change"))
+    return compared.join(bare, "image_id", "left").withColumn("change", change).drop("bare")
 
 
 def inspect_files(

@@ -9,11 +9,19 @@ from resight.job import Input, job
 from resight.report.collect import collect_report
 from resight.report.page import render_page
 from resight.store import TableStore
-from resight.tables import IMAGES
+from resight.tables import DUPLICATE_GROUPS, DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, NEIGHBORS
+
+REPORTED = (
+    Input(IMAGES),
+    Input(DUPLICATE_GROUPS, "duplicates", optional=True),
+    *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, NEIGHBORS, GLOBAL_DESCRIPTORS)),
+)
 
 
 class ReportConfig(Config):
     """Settings of ``conf/report.toml``."""
+
+    duplicates: Annotated[str, Meta(description="build of find-duplicates; default: the newest")] = ""
 
     output: Annotated[str, Meta(description="path of the page; default: report.html in the workspace")] = ""
     title: Annotated[str, Meta(description="heading of the page")] = "resight report"
@@ -22,7 +30,7 @@ class ReportConfig(Config):
     seed: Annotated[int, Meta(description="of the sample")] = 0
 
 
-@job("report", ReportConfig, reads=(Input(IMAGES),), engine="local")
+@job("report", ReportConfig, reads=REPORTED, engine="local")
 def main(store: TableStore, conf: ReportConfig) -> None:
     """Write a self-contained page that works offline; needs no Spark."""
     data = collect_report(

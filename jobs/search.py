@@ -1,5 +1,7 @@
 """Rank the images of a collection for every query."""
 
+from functools import reduce
+from operator import or_
 from typing import Annotated, Literal
 
 from pyspark.sql import DataFrame
@@ -82,7 +84,8 @@ def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, Da
     rows = described.select("image_id", "status", "error").join(uris, "image_id")
     queries = rows.select(*query_columns("image_id", "uri", "image_id", "status", "error"))
     asking = sf.col("image_id").alias("query_id")
-    vectors = described.where("status = 'ok'").select(asking, "vector", "image_id")
+    there = described.where("status = 'ok'").join(uris, "image_id", "left_semi")
+    vectors = there.select(asking, "vector", "image_id")
     return queries, vectors, store.properties(GLOBAL_DESCRIPTORS)["dtype"]
 
 
@@ -90,15 +93,15 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
     """Describe query images by the settings of the build that is searched."""
     source = parse_source(conf.queries, source_id="queries", root=conf.root)
     work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
-    boxes = {name: sf.try_element_at("extra", sf.lit(name)).try_cast("int") for name in BOX}
-    listed = list_source(store.spark, source).withColumns(
+    listed = list_source(store.spark, source, distinct=BOX).withColumns(
         {
             "source_id": sf.lit("queries"),
             "root": sf.lit(source.root),
             "content_hash": sf.lit(None).cast("string"),
         }
     )
-    named = assign_image_ids(listed.withColumns(boxes), store.spark.createDataFrame([], "image_id long"))
+    named = assign_image_ids(read_boxes(listed), store.spark.createDataFrame([], "image_id long"))
+    named = named.withColumn("uri", sf.col("file")).drop("file")
     rows = store.persist("listed", named)
     key = digest_of([source.path, store.run.run_id, conf.chunk_size])
     chunks = Chunks(store.staging(key), work, rescue_images, conf.chunk_size)
@@ -111,6 +114,23 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
     columns = query_columns("image_id", "uri", None, "status", "error", *BOX)
     vectors = described.where("status = 'ok'").select(sf.col("image_id").alias("query_id"), "vector")
     return known.select(*columns), vectors, work.dtype
+
+
+def read_boxes(listed: DataFrame) -> DataFrame:
+    """Give each row the box of its manifest row, and a ``uri`` of its own for each box of a ``file``.
+
+    A box that is incomplete, empty or no four whole numbers is a query with the status ``bad_box``.
+    """
+    given = [sf.try_element_at("extra", sf.lit(name)) for name in BOX]
+    corners = {name: text.try_cast("int") for name, text in zip(BOX, given, strict=True)}
+    some = reduce(or_, (text.isNotNull() for text in given))
+    valid = (corners["y0"] >= 0) & (corners["x0"] >= 0)
+    valid &= (corners["y1"] > corners["y0"]) & (corners["x1"] > corners["x0"])
+    bad = some & ~sf.coalesce(valid, sf.lit(False))
+    status = sf.coalesce("status", sf.when(bad, "bad_box"))
+    error = sf.coalesce("error", sf.when(bad, sf.concat(sf.lit("not a box: "), sf.concat_ws(" ", *given))))
+    uri = sf.concat_ws("#", "uri", sf.when(some, sf.concat_ws(",", *given)))
+    return listed.withColumns(corners | {"file": sf.col("uri"), "uri": uri, "status": status, "error": error})
 
 
 def query_columns(query_id: str, uri: str, image_id: str | None, status: str, error: str, *box: str) -> list:
@@ -138,7 +158,13 @@ def describe_like(store: TableStore, described: Run) -> ExtractWork:
         fitted = builds[described.parents[MODELS.name]]
         rows = store.reader.read(MODELS, fitted.build_id).to_pylist()
         whitening = next(row["params"] for row in rows if row["kind"] == "whitening")
-    settings = ExtractConfig.from_mapping(base.settings).extractor_settings()
+    source = ExtractConfig.from_mapping(base.settings) if base.job == "extract-features" else None
+    if source is None or (base is not described and source.whitening):
+        raise SettingError(
+            f"--queries: {described.name!r} whitens {base.name!r}, which no image can be described by; "
+            "ask with --queries-from collection"
+        )
+    settings = source.extractor_settings()
     return ExtractWork(settings, "float32", whitening)
 
 

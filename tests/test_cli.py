@@ -42,13 +42,18 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["extract-features", "--backbone", "timm:resnet18"], "weights: a timm backbone needs"),
         (["run", "--source", "x", "--conf", "/no/file.toml"], "cannot read the settings file /no/file.toml"),
         (["builds", "--drop", "nothing"], "no build is called 'nothing'"),
+        (["fit-model", "--power", "2"], "--power 2: Expected `float` <= 1.0"),
+        (["find-duplicates", "--export", "x.json"], "export: x.json must end in .csv or .jsonl"),
+        (["find-duplicates", "--keep", "beauty"], "beauty"),
+        (["evaluate", "--ground-truth", "t.csv", "--protocols", "new"], "unknown protocol"),
+        (["import-descriptors", "--dtype", "int8"], "--dtype int8: Invalid enum value 'int8'"),
+        (["report", "--max-loss", "7"], "--max-loss 7.0: a share from 0 to 1"),
     ],
 )
 def test_wrong_settings_exit_with_2_name_the_key_and_start_no_spark(
     words, message, tmp_path, caplog, monkeypatch
 ):
     monkeypatch.setattr("resight.session.start_session", lambda settings: pytest.fail("Spark was started"))
-    main(["builds", "--workspace", str(tmp_path / "w")])
     given = words if words[0] == "no-such-job" else [*words, "--workspace", str(tmp_path / "w")]
     (tmp_path / "w").mkdir()
     (tmp_path / "w/workspace.json").write_text('{"format_version": 1, "format": "parquet"}')
@@ -71,6 +76,8 @@ def test_unusable_workspaces_are_named(tmp_path, caplog):
     assert "--workspace" in caplog.text
     assert main(["builds", "--workspace", str(tmp_path / "absent")]) == 2
     assert "is no workspace" in caplog.text
+    assert main(["search", "--queries", "x", "--workspace", str(tmp_path / "absent")]) == 2
+    assert not (tmp_path / "absent").exists(), "only ingest-images and run make one"
 
 
 def test_an_empty_workspace_has_no_builds_as_json(tmp_path, capsys):

@@ -1,5 +1,7 @@
 import json
+import os
 import shutil
+import time
 
 import pytest
 
@@ -74,6 +76,24 @@ def test_an_output_altered_by_somebody_else_is_put_right(spark, tmp_path):
     assert edges(store).state == "committed"
     newest = spark.read.format("delta").load(store.workspace.table_uri(EDGES))
     assert newest.count() == 3
+
+
+def test_a_build_is_readable_however_old_its_version_is(spark, tmp_path):
+    store = open_store(spark, tmp_path)
+    edges(store, EdgesConfig(n=2), Options(name="old"))
+    edges(store, EdgesConfig(n=4), Options(name="new"))
+    log = tmp_path / "w/tables/edges/_delta_log"
+    for i, file in enumerate(sorted(log.glob("*.json"))):
+        os.utime(file, (time.time() - (40 - i) * 86400,) * 2)
+    spark.sql("CLEAR CACHE")
+    assert sources(store, "old") == [0, 1]
+
+
+def test_another_name_is_taken_although_nothing_else_changed(spark, tmp_path):
+    store = open_store(spark, tmp_path, "parquet")
+    edges(store, EdgesConfig(n=2), Options(name="first"))
+    assert edges(store, EdgesConfig(n=2), Options(name="second")).state == "unchanged"
+    assert sources(store, "second") == [0, 1]
 
 
 def test_inputs_come_from_the_history_of_the_inputs_chosen_before(spark, tmp_path):

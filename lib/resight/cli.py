@@ -75,6 +75,7 @@ def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
     """Run one job in a session of its own; print what became of it."""
     from resight.launch import open_store
 
+    check_share(parsed.max_loss)
     begun = time.monotonic()
     options = Options(
         name=parsed.name or "",
@@ -83,11 +84,17 @@ def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
         max_loss=parsed.max_loss,
         accept_loss=parsed.accept_loss,
     )
-    with open_store(parsed) as store:
+    with open_store(parsed, create=declared.name == "ingest-images") as store:
         outcomes = [declared(store, conf, options)]
     log.info("%s", summary_table(outcomes))
     report_outcomes(outcomes, time.monotonic() - begun, as_line=parsed.json)
     return 0
+
+
+def check_share(max_loss: float) -> None:
+    """Check the option of the guard."""
+    if not 0 <= max_loss <= 1:
+        raise SettingError(f"--max-loss {max_loss}: a share from 0 to 1")
 
 
 def report_outcomes(outcomes: list[Outcome], seconds: float, *, as_line: bool) -> None:

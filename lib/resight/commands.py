@@ -11,7 +11,7 @@ import msgspec
 from deltalake import DeltaTable
 
 from resight import files
-from resight.cli import base_parser, report_outcomes, summary_table
+from resight.cli import base_parser, check_share, report_outcomes, summary_table
 from resight.config import Config, SettingError, read_toml
 from resight.job import JOBS, Job, Options, Outcome, last_sequence, load_job
 from resight.launch import open_store
@@ -20,6 +20,7 @@ from resight.tables import TABLES
 from resight.workspace import COLLECTION, Run, Workspace, delta_uri, now
 
 log = logging.getLogger("resight")
+FITTED = "fitted"  # in a run: the model that it fits, or the descriptors that it was fitted on
 OPTIONAL = {"import-descriptors", "fit-model", "evaluate"}  # only run when their settings are given
 
 
@@ -29,8 +30,8 @@ def run_command(words: list[str]) -> int:
         [
             "Run all jobs in their order, images to report. Settings of single jobs come from --conf: a TOML",
             "file with one table per job, such as [extract-features]. Run it again after an interruption or",
-            "when images came: only what changed is computed. fit-model runs when it has a table; its",
-            "whitening is used by extract-features when that names it.",
+            "when images came: only what changed is computed. fit-model runs when it has a table: then the",
+            "descriptors are whitened by what it fits, and the later jobs work on these.",
         ]
     )
     parser = base_parser("run", text)
@@ -45,7 +46,8 @@ def run_command(words: list[str]) -> int:
     options = Options("", parsed.replace, parsed.lock, parsed.max_loss, parsed.accept_loss)
     begun, outcomes = time.monotonic(), list[Outcome]()
     made: dict[str, str] = {}
-    with open_store(parsed) as store:
+    check_share(parsed.max_loss)
+    with open_store(parsed, create=True) as store:
         for declared, conf in planned:
             log.info("%s ...", declared.name)
             outcome = declared(store, name_inputs(declared, conf, made), options)
@@ -59,6 +61,9 @@ def run_command(words: list[str]) -> int:
 def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> list[tuple[Job, Config]]:
     """Choose the jobs of a run, with their settings checked; `SettingError` names job and key."""
     tables = read_toml(file)
+    flat = [name for name, table in tables.items() if not isinstance(table, dict)]
+    if flat:
+        raise SettingError(f"--conf: {flat[0]} is no table; settings stand in tables such as [build-graph]")
     unknown = sorted(set(tables) - set(JOBS))
     if unknown:
         raise SettingError(f"--conf: [{unknown[0]}] is no job; the jobs are: {', '.join(JOBS)}")
@@ -70,24 +75,33 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
         given["evaluate"]["ground_truth"] = ground_truth
     planned = []
     for name in JOBS[: JOBS.index(until) + 1]:
-        if name in OPTIONAL and not given[name]:
+        if name in OPTIONAL and name not in tables and not given[name]:
             continue
-        declared = load_job(name)
-        try:
-            planned.append((declared, declared.config.from_mapping(given[name])))
-        except SettingError as error:
-            raise SettingError(f"[{name}] {error}") from None
+        planned.append(check_settings(name, given[name]))
+        if name == "fit-model":
+            whitened = {"descriptors": FITTED, "whitening": FITTED}
+            planned.append(check_settings("extract-features", whitened))
     return planned
 
 
+def check_settings(name: str, given: dict[str, Any]) -> tuple[Job, Config]:
+    """Give a job with its settings; `SettingError` names the job."""
+    declared = load_job(name)
+    try:
+        return declared, declared.config.from_mapping(given)
+    except SettingError as error:
+        raise SettingError(f"[{name}] {error}") from None
+
+
 def name_inputs(declared: Job, conf: Config, made: dict[str, str]) -> Config:
-    """Let the inputs that no setting names be the builds that this run made."""
+    """Let the inputs that no setting names, or that are called `FITTED`, be the builds that this run made."""
     named = {
         wanted.setting: made[wanted.table.name]
         for wanted in declared.inputs
-        if wanted.setting and not wanted.optional and wanted.table.name in made
+        if wanted.setting and wanted.table.name in made
+        if getattr(conf, wanted.setting) == (FITTED if not wanted.newest else "")
     }
-    return msgspec.structs.replace(conf, **{k: v for k, v in named.items() if not getattr(conf, k)})
+    return msgspec.structs.replace(conf, **named)
 
 
 def builds_command(words: list[str]) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from resight import files
 from resight.config import Config, SettingError, digest_of
 from resight.lease import hold_lease
-from resight.store import RunContext, TableStore
+from resight.store import LossError, RunContext, TableStore
 from resight.tables import TABLES, Table
 from resight.workspace import COLLECTION, Run, Workspace, now
 
@@ -41,6 +41,7 @@ class Input:
     table: Table
     setting: str = ""
     optional: bool = False
+    newest: bool = True  # of an optional one: without a name, the newest if there is any
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Job:
     body: Callable[[TableStore, Any], None]
     engine: str = "spark"  # or "local": needs no Spark
     external: Callable[[Any], str] | None = None  # version of what is read from outside; "" = unknown
+    finish: Callable[[TableStore, Any], None] | None = None  # runs after the commit, or when unchanged
 
     @property
     def doc(self) -> str:
@@ -99,10 +101,11 @@ def job(
     writes: tuple[Table, ...] = (),
     engine: str = "spark",
     external: Callable[[Any], str] | None = None,
+    finish: Callable[[TableStore, Any], None] | None = None,
 ) -> Callable[[Callable[[TableStore, Any], None]], Job]:
     """Declare the job whose body is the decorated function."""
     inputs = tuple(i if isinstance(i, Input) else Input(i) for i in reads)
-    return lambda body: Job(name, config, inputs, writes, body, engine, external)
+    return lambda body: Job(name, config, inputs, writes, body, engine, external, finish)
 
 
 def load_job(name: str) -> Job:
@@ -119,14 +122,18 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
     build_id = identify(declared, conf, inputs)
     lease = files.join(workspace.root, "leases", f"{build_id}.json")
     with hold_lease(lease, lock=options.lock):
-        previous = readable(workspace, workspace.builds().get(build_id))
+        previous = readable(workspace, workspace.builds().get(build_id), options)
         name = choose_name(declared, conf, workspace, build_id, options)
         versions = input_versions(declared, conf, inputs)
-        if previous and is_current(declared, workspace, previous, versions):
-            return Outcome(declared.name, build_id, previous.name, "unchanged", time.monotonic() - begun)
         run_id = f"{started:%Y%m%dT%H%M%S%f}-{build_id}"
         context = RunContext(run_id, build_id, inputs, previous, options.max_loss, options.accept_loss)
         bound = TableStore(workspace, store.session, context)
+        if previous and is_current(declared, workspace, previous, versions):
+            rename(workspace, previous, name)
+            if declared.finish:
+                declared.finish(bound, conf)
+            seconds = time.monotonic() - begun
+            return Outcome(declared.name, build_id, name, "unchanged", seconds, notes=context.notes)
         declared.body(bound, conf)
         restore_altered(declared, bound)
         seconds = time.monotonic() - begun
@@ -135,9 +142,19 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
             run = describe_run(declared, conf, bound, name, versions, started, seconds)
             workspace.commit(run)
             workspace.prune(build_id)
+            if declared.finish:
+                declared.finish(bound, conf)
         files.delete(files.join(workspace.staging, build_id))
     state = "committed" if run else "unchanged"
     return Outcome(declared.name, build_id, name, state, seconds, run, context.notes)
+
+
+def rename(workspace: Workspace, run: Run, name: str) -> None:
+    """Let the build of ``run`` be called ``name`` from now on."""
+    if name != run.name:
+        sequence = 1 + last_sequence(workspace, run.build_id)
+        changes = {"name": name, "sequence": sequence, "written": (), "committed_at": now()}
+        workspace.commit(msgspec.structs.replace(run, **changes))
 
 
 def describe_run(
@@ -182,9 +199,12 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
     builds, chosen = workspace.builds(), dict[str, Run]()
     for wanted in declared.inputs:
         table, name = wanted.table, getattr(conf, wanted.setting) if wanted.setting else ""
-        if wanted.optional and not name:
+        if wanted.optional and not wanted.newest and not name:
             continue
         build = name or ancestor(table, list(chosen.values()), builds)
+        exists = any(table.name in run.outputs for run in builds.values())
+        if wanted.optional and not build and not exists:
+            continue
         try:
             chosen[table.name] = workspace.find_build(table, build)
         except SettingError as error:
@@ -242,12 +262,25 @@ def input_versions(declared: Job, conf: Config, inputs: dict[str, Run]) -> dict[
     return versions | ({"external": declared.external(conf)} if declared.external else {})
 
 
-def readable(workspace: Workspace, run: Run | None) -> Run | None:
-    """Give ``run`` if all that it committed can still be read, else None: it must be computed anew."""
+def readable(workspace: Workspace, run: Run | None, options: Options) -> Run | None:
+    """Give ``run`` if all that it committed can still be read, else None: it must be computed anew.
+
+    The tables of the collection cannot be computed anew from one source: what is left of them is kept, and
+    the loss of a table that holds more than previews is an error unless it is accepted.
+    """
     if run is None:
         return None
-    outputs = [(TABLES[name], output) for name, output in run.outputs.items()]
-    return run if all(workspace.is_readable(t, run.build_id, o) for t, o in outputs) else None
+    outputs = run.outputs.items()
+    there = {k: o for k, o in outputs if workspace.is_readable(TABLES[k], run.build_id, o)}
+    lost = sorted(set(run.outputs) - set(there))
+    if not lost or run.build_id != COLLECTION:
+        return run if not lost else None
+    if lost != ["previews"] and not options.accept_loss:
+        raise LossError(
+            f"files of {', '.join(lost)} are gone from {workspace.root}/tables: bring them back, or ingest "
+            "every source again with --accept-loss (ids stay, first_seen and removed_at are lost)"
+        )
+    return msgspec.structs.replace(run, outputs=there)
 
 
 def restore_altered(declared: Job, store: TableStore) -> None:

@@ -12,14 +12,14 @@ from resight.workspace import Workspace
 
 
 @contextmanager
-def open_store(parsed: argparse.Namespace) -> Iterator[TableStore]:
+def open_store(parsed: argparse.Namespace, *, create: bool = False) -> Iterator[TableStore]:
     """Give a store whose session starts lazily and is stopped at the end if it was started here."""
     from resight.session import read_spark_conf, start_session
 
     settings = read_spark_conf(parsed.spark_conf) if parsed.spark_conf else {}
     if not sys.stderr.isatty():
         settings = {"spark.ui.showConsoleProgress": "false"} | settings
-    workspace = Workspace.open(parsed.workspace, parsed.format, create=True)
+    workspace = Workspace.open(parsed.workspace, parsed.format, create=create)
     started: list[Any] = []
 
     def start() -> Any:

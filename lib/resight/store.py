@@ -20,6 +20,11 @@ from resight.reader import Reader
 from resight.tables import Table
 from resight.workspace import KEPT_RUNS, Output, Run, Workspace
 
+KEEP_HISTORY = {  # a build is read at its version however long other builds go on changing the table
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    "delta.logRetentionDuration": "interval 36500 days",
+}
+
 
 class LossError(RuntimeError):
     """A run would lose more of the collection than `RunContext.max_loss` allows; nothing is committed."""
@@ -123,6 +128,7 @@ class TableStore:
             frame.drop("build_id").write.mode("overwrite").parquet(folder)
         else:
             writer = frame.write.format("delta").mode("overwrite").option("userMetadata", self.run.run_id)
+            writer = writer.options(**KEEP_HISTORY)  # taken when the table is made
             if table.has_builds:
                 writer = writer.partitionBy("build_id")
                 if files.exists(files.join(uri, "_delta_log")):

@@ -80,7 +80,8 @@ class Workspace:
                 files.create_once(marker, json.dumps(head).encode())
             head = json.loads(files.read_bytes(marker))
         except FileNotFoundError:
-            raise SettingError(f"--workspace: {root} is no workspace (no workspace.json)") from None
+            why = "it cannot be made" if create else "there is no workspace.json; ingest-images makes one"
+            raise SettingError(f"--workspace: {root} is no workspace: {why}") from None
         except (OSError, ValueError) as error:
             raise SettingError(f"--workspace: cannot use {root}: {error}") from None
         if head.get("format_version") != FORMAT_VERSION:
@@ -112,8 +113,9 @@ class Workspace:
         """Map every build that was not dropped to its last run, oldest first."""
         last: dict[str, Run] = {}
         for run in self.runs():
-            last.pop(run.build_id, None)
-            last[run.build_id] = run
+            if run.build_id not in last or run.sequence > last[run.build_id].sequence:
+                last.pop(run.build_id, None)
+                last[run.build_id] = run
         return {build: run for build, run in last.items() if not run.dropped}
 
     def find_build(self, table: Table, name: str = "") -> Run:
@@ -149,7 +151,7 @@ class Workspace:
     def prune(self, build_id: str) -> None:
         """Delete Parquet versions of a build that none of its last `KEPT_RUNS` runs names.
 
-        Delta keeps its own history: run its VACUUM with the retention that your readers need.
+        Delta tables keep all their history: builds are read at the version that their run named.
         """
         if self.format != "parquet":
             return

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from pyspark.errors import PySparkException
 
 from resight.arrow import arrow_to_vectors
 from resight.features.extract import extract_contents
@@ -11,7 +12,7 @@ from resight.jobs.fit_model import FitConfig
 from resight.jobs.fit_model import main as fit
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
-from resight.store import TableStore
+from resight.store import LossError, TableStore
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
 from resight.workspace import Workspace
 from tests.pictures import save_collection, save_photo
@@ -74,8 +75,20 @@ def test_only_new_and_changed_images_are_described(store, photos):
 def test_a_file_that_changed_after_ingest_is_a_row_with_a_status(store, photos):
     save_photo("rocket", photos / "china.jpg")
     (photos / "flower.jpg").unlink()
-    outcome = extract(store, ExtractConfig(extractor="colour", **SMALL))
+    conf = ExtractConfig(extractor="colour", **SMALL)
+    with pytest.raises(LossError, match="2 of 6"):
+        extract(store, conf)
+    outcome = extract(store, conf, Options(accept_loss=True))
     assert outcome.run.outputs["global_descriptors"].statuses == {"changed": 1, "missing": 1, "ok": 4}
+
+
+def test_an_unreachable_source_fails_the_job_and_blames_no_image(store, photos):
+    conf = ExtractConfig(extractor="colour", **SMALL)
+    away = photos.rename(photos.parent / "away")
+    with pytest.raises(PySparkException, match="unreachable"):
+        extract(store, conf)
+    away.rename(photos)
+    assert extract(store, conf).run.outputs["global_descriptors"].statuses == {"ok": 6}
 
 
 def test_whitening_stored_vectors_equals_whitening_while_describing(store):

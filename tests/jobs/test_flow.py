@@ -123,7 +123,33 @@ def test_copies_are_paired_grouped_kept_and_listed(store, tmp_path):
     assert "rocket small.jpg" in listed
     assert len(lines) == outcome.notes["removable"]
     assert set(store.reader.read(GROUP_CHANGES)["change"].to_pylist()) == {"new"}
+    Path(files[0]).unlink()
     assert find_duplicates(store, conf).state == "unchanged"
+    assert Path(files[0]).exists(), "a list is written although nothing was computed"
+
+
+def test_a_file_that_two_sources_hold_is_never_listed_as_removable(spark, photos, tmp_path):
+    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+    for source in (str(photos), str(photos / "*small.jpg")):
+        ingest(store, IngestConfig(source=source))
+    extract(store, ExtractConfig(extractor="colour"))
+    build_graph(store, GraphConfig(k=3))
+    find_duplicates(store, DuplicatesConfig(threshold=0.999, export=(str(tmp_path / "go.jsonl"),)))
+    listed = [json.loads(line)["uri"] for line in (tmp_path / "go.jsonl").read_text().splitlines()]
+    assert not any("small" in uri for uri in listed)
+    assert len(listed) == 1
+
+
+def test_a_collection_without_a_usable_image_goes_through_to_the_report(spark, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").write_bytes(b"no picture")
+    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+    ingest(store, IngestConfig(source=str(tmp_path / "photos")))
+    extract(store, ExtractConfig(extractor="colour"))
+    build_graph(store)
+    find_duplicates(store)
+    search(store, SearchConfig(queries_from="collection"))
+    assert "undecodable" in Path(report(store).notes["page"]).read_text()
 
 
 def test_every_image_asks_and_is_left_out_of_its_own_answer(store):
@@ -153,15 +179,20 @@ def test_query_files_are_described_as_the_collection_was(store, photos, tmp_path
 
 def test_boxes_of_a_manifest_are_queries_of_their_own(store, photos, tmp_path):
     manifest = tmp_path / "boxes.csv"
-    manifest.write_text("uri,y0,x0,y1,x1\nflower.jpg,0,0,60,60\nchina.jpg,,,,\n")
+    manifest.write_text(
+        "uri,y0,x0,y1,x1\nflower.jpg,0,0,60,60\nflower.jpg,10,10,90,90\nchina.jpg,,,,\nflower.jpg,5,,x,9\n"
+    )
     shutil.copy(photos / "flower.jpg", tmp_path)
     shutil.copy(photos / "china.jpg", tmp_path)
     search(store, SearchConfig(queries=str(manifest), depth=1), Options(name="boxes"))
-    rows = {r["uri"]: r for r in store.reader.read(QUERIES, "boxes").to_pylist()}
-    assert (rows["flower.jpg"]["y1"], rows["china.jpg"]["y1"]) == (60, None)
+    rows = store.reader.read(QUERIES, "boxes").to_pylist()
+    asked = {(r["uri"], r["y1"], r["status"]): r["query_id"] for r in rows}
+    assert ("flower.jpg", None, "bad_box") in asked
     scores = {r["query_id"]: r["score"] for r in store.reader.read(RESULTS, "boxes").to_pylist()}
-    assert scores[rows["china.jpg"]["query_id"]] == pytest.approx(1, abs=1e-3)
-    assert scores[rows["flower.jpg"]["query_id"]] < 0.999
+    assert len(scores) == 3
+    assert scores[asked["china.jpg", None, "ok"]] == pytest.approx(1, abs=1e-3)
+    assert scores[asked["flower.jpg", 60, "ok"]] < 0.999
+    assert ("flower.jpg", 90, "ok") in asked
 
 
 def test_evaluation_scores_the_search_and_names_what_it_cannot_find(store, tmp_path):

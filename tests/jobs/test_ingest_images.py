@@ -1,5 +1,6 @@
 import shutil
 import tarfile
+from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
@@ -83,6 +84,23 @@ def test_sources_of_every_kind_share_a_workspace(store, tmp_path):
     by_uri = dict(zip(rows["uri"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))
     assert by_uri["china.jpg"] == by_uri["shard-0.tar/0001.jpg"]
     assert len(store.reader.read(SOURCES)) == 3
+
+
+def test_lost_previews_are_made_again_and_lost_images_are_not_passed_over(store, tmp_path):
+    for name in ("a", "b"):
+        save_collection(tmp_path / name, ["china", "flower"])
+        ingest(store, IngestConfig(source=str(tmp_path / name)))
+    for table in (PREVIEWS, IMAGES):
+        run = store.workspace.find_build(IMAGES)
+        found = store.workspace.list_files(table, run.build_id, run.outputs[table.name].version)
+        next(iter(map(Path, found))).unlink()
+        if table is IMAGES:
+            with pytest.raises(LossError, match="files of images are gone"):
+                ingest(store, IngestConfig(source=str(tmp_path / "b")))
+        else:
+            ingest(store, IngestConfig(source=str(tmp_path / "b")))
+            assert len(store.reader.read(IMAGES)) == 4
+            assert len(store.reader.read(PREVIEWS)) == 2
 
 
 def test_images_that_kill_the_decoder_cost_only_their_own_status(spark, tmp_path):

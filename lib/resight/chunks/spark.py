@@ -19,6 +19,7 @@ from resight.chunks.work import Rescue, Work, run_chunk
 log = logging.getLogger("resight")
 MAX_ROUNDS = 4  # times that a job is started again after it failed as a whole
 MAX_PARTITIONS = 10_000
+SIGNS_OF_DEATH = ("exited unexpectedly", "ExecutorLostFailure", "EOFException", "Connection reset")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def run_chunks(rows: DataFrame, key: str, chunks: Chunks) -> dict[str, int]:
             counted = done.groupBy("state").count().collect()
             return {row["state"]: row["count"] for row in counted}
         except PySparkException as error:
-            if not remaining:
+            if not remaining or not any(sign in str(error) for sign in SIGNS_OF_DEATH):
                 raise
             log.warning("a job failed and is started again: %s", str(error).splitlines()[0][:300])
     return {}

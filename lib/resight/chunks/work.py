@@ -82,7 +82,13 @@ def find_killers(rows: pa.Table, work: Work, max_bytes: int) -> dict[int, str]:
 
 
 def run_in_child(rows: pa.Table, work: Work, max_bytes: int) -> pa.Table | str:
-    """Compute ``work(rows)`` in a process of its own; text says how it died."""
+    """Compute ``work(rows)`` in a process of its own; text says how it died.
+
+    Raises
+    ------
+    RuntimeError
+        It ended by an exception other than MemoryError: that is no fault of a row.
+    """
     with tempfile.TemporaryDirectory() as folder:
         task, answer = Path(folder, "task"), Path(folder, "answer")
         task.write_bytes(pickle.dumps((work, rows, max_bytes)))
@@ -93,8 +99,10 @@ def run_in_child(rows: pa.Table, work: Work, max_bytes: int) -> pa.Table | str:
             return pq.read_table(answer)
     if done.returncode < 0:
         return f"killed by {signal.Signals(-done.returncode).name}"
-    last = done.stderr.strip().splitlines()[-1:]
-    return last[0][:300] if last else f"exit status {done.returncode}"
+    last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:300]
+    if last.startswith("MemoryError"):
+        return last
+    raise RuntimeError(last)
 
 
 @contextmanager

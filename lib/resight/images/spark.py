@@ -3,7 +3,7 @@
 Reads ``images``; gives the rows that ingest turns into ``images`` and ``previews``.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 
 import pyarrow as pa
@@ -37,6 +37,7 @@ def list_source(
     *,
     extensions: Iterable[str] = (),
     partitions: int | None = None,
+    distinct: Sequence[str] = (),
 ) -> DataFrame:
     """List a source without reading its images: rows of `LISTING`, one per uri, in no order.
 
@@ -50,10 +51,12 @@ def list_source(
         as they are.
     partitions : int
         Tasks to divide the work into, by default ``spark.sql.shuffle.partitions``.
+    distinct : sequence of str
+        Columns of a manifest by which rows of one uri are told apart, such as the corners of boxes.
     """
     n_parts = partitions or int(spark.conf.get("spark.sql.shuffle.partitions") or 200)
     if source.kind == "manifest":
-        return list_manifest(spark, source, n_parts)
+        return list_manifest(spark, source, n_parts, distinct)
     selector = select_files(source, extensions)
     if source.kind == "tar":
         return list_shards(spark, source, selector, Selector(select_extensions(extensions)))
@@ -105,7 +108,9 @@ def task_numbers(batches: Batches) -> Iterator[int]:
         yield from batch.column(0).to_pylist()
 
 
-def list_manifest(spark: SparkSession, source: Source, n_parts: int) -> DataFrame:
+def list_manifest(
+    spark: SparkSession, source: Source, n_parts: int, distinct: Sequence[str] = ()
+) -> DataFrame:
     """List the files that a manifest names; a uri that it names twice is its first row, with a note."""
     root = source.root
 
@@ -126,7 +131,8 @@ def list_manifest(spark: SparkSession, source: Source, n_parts: int) -> DataFram
     )
     named = rows.mapInArrow(normalise, rows.schema)
     first = sf.min_by(sf.struct("extra", "status", "error"), sf.struct("file", "row"))
-    once = named.groupBy("uri").agg(first.alias("first"), sf.count("*").alias("n_rows"))
+    marks = [sf.try_element_at("extra", sf.lit(name)).alias(f"mark_{name}") for name in distinct]
+    once = named.groupBy("uri", *marks).agg(first.alias("first"), sf.count("*").alias("n_rows"))
     spread = once.select("uri", "first.*", "n_rows").repartition(n_parts, "uri")
     return spread.mapInArrow(measure, from_arrow_schema(LISTING))
 

@@ -88,8 +88,10 @@ def list_parts(folder: str, dtype: str, written: pa.Table) -> VectorFiles:
     """Line up the parts that were written."""
     rows = written.to_pylist()
     dimensions = {row["d"] for row in rows}
+    if not rows:
+        return VectorFiles(folder, 0, dtype, ())
     if len(dimensions) != 1:
-        raise ValueError(f"expected vectors of one dimension, got {sorted(dimensions) or 'no vector at all'}")
+        raise ValueError(f"expected vectors of one dimension, got {sorted(dimensions)}")
     rows_full = [row for row in rows if row["n"]]
     starts = np.cumsum([0] + [row["n"] for row in rows_full]).tolist()
     parts = tuple(Part(row["name"], start, row["n"]) for row, start in zip(rows_full, starts, strict=False))
