@@ -68,17 +68,26 @@ def main(store: TableStore, conf: ExtractConfig) -> None:
     """Describe the images that are new or changed since this build was last extracted."""
     params = store.read(MODELS).where("kind = 'whitening'").first()["params"] if conf.whitening else None
     whitening = bytes(params) if params else None
-    images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
-    wanted = store.read(GLOBAL_DESCRIPTORS) if conf.descriptors else images
-    stale, gone = compare_builds(store, wanted)
-    store.check_loss(gone.count(), wanted.count() + gone.count(), "descriptors of images that are gone")
     if whitening and conf.descriptors:
-        dtype = store.properties(GLOBAL_DESCRIPTORS)["dtype"]
-        fresh = store.persist("fresh", project_descriptors(stale, whitening, dtype=dtype, stored=conf.dtype))
-    else:
-        fresh = describe_images(store, conf, stale, whitening)
+        whiten_stored(store, conf, whitening)
+        return
+    images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
+    stale, gone = compare_builds(store, images)
+    store.check_loss(gone.count(), images.count() + gone.count(), "descriptors of images that are gone")
+    fresh = describe_images(store, conf, stale, whitening)
     if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
         store.update(GLOBAL_DESCRIPTORS, fresh, gone=gone, properties=vector_properties(fresh, conf.dtype))
+
+
+def whiten_stored(store: TableStore, conf: ExtractConfig, whitening: bytes) -> None:
+    """Project all vectors of another build: cheaper than finding out which of them changed."""
+    dtype = store.properties(GLOBAL_DESCRIPTORS)["dtype"]
+    projected = project_descriptors(store.read(GLOBAL_DESCRIPTORS), whitening, dtype=dtype, stored=conf.dtype)
+    fresh, previous = store.persist("fresh", projected), store.previous(GLOBAL_DESCRIPTORS)
+    if previous is not None:
+        gone = previous.join(fresh, "image_id", "left_anti").count()
+        store.check_loss(gone, previous.count(), "descriptors of images that are gone")
+    store.write(GLOBAL_DESCRIPTORS, fresh, properties=vector_properties(fresh, conf.dtype))
 
 
 def describe_images(

@@ -67,7 +67,7 @@ def test_spark_connect_runs_ingest_to_duplicates(expected, photos, tmp_path):
 def ingested(photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ingested")
     conf = folder / "spark.conf"
-    conf.write_text(CLUSTER)
+    conf.write_text(LOCAL.replace("local[2]", "local[2,4]"))
     words = ["ingest-images", "--source", str(photos), "--format", "parquet"]
     subprocess.run(command(folder / "w", conf, words), check=True, capture_output=True)
     undisturbed = shutil.copytree(folder / "w", folder / "undisturbed")

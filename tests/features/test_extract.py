@@ -99,16 +99,16 @@ def test_several_sizes_pool_their_single_vectors(contents, pooling):
 
 
 def test_sizes_that_come_out_equal_are_described_once():
-    settings = ExtractSettings(scales=(1.0, 2.0, 0.25))
+    settings = ExtractSettings(scales=(1.0, 2.0, 0.25), enlarge=False)
     sizes = extract.scale_photo(np.zeros((60, 100, 3), np.uint8), settings)
     assert {k: v.shape for k, v in sizes.items()} == {(0, 1): (60, 100, 3), (2,): (38, 64, 3)}
 
 
-def test_small_photos_grow_only_when_asked():
+def test_small_photos_grow_unless_told_not_to():
     pixels = np.zeros((30, 40, 3), np.uint8)
-    grown = extract.scale_photo(pixels, ExtractSettings(longer_side=80, enlarge=True))
+    grown = extract.scale_photo(pixels, ExtractSettings(longer_side=80))
     assert grown[(0,)].shape == (60, 80, 3)
-    assert extract.scale_photo(pixels, ExtractSettings(longer_side=80))[(0,)] is pixels
+    assert extract.scale_photo(pixels, ExtractSettings(longer_side=80, enlarge=False))[(0,)] is pixels
 
 
 def test_whitening_is_applied_to_the_vectors(contents):

@@ -16,9 +16,13 @@ from resight.workspace import Workspace
 from tests.pictures import save_collection, save_photo
 
 
-@pytest.fixture(params=["delta", "parquet"])
+@pytest.fixture
 def store(request, spark, tmp_path):
-    return TableStore(Workspace.open(str(tmp_path / "w"), request.param, create=True), spark)
+    table_format = getattr(request, "param", "parquet")
+    return TableStore(Workspace.open(str(tmp_path / "w"), table_format, create=True), spark)
+
+
+on_both_formats = pytest.mark.parametrize("store", ["delta", "parquet"], indirect=True)
 
 
 def rows_of(store, *columns):
@@ -38,6 +42,7 @@ def test_photos_become_rows_and_a_second_run_reads_nothing(store, tmp_path):
     assert (again.state, again.notes) == ("unchanged", {"same": 7})
 
 
+@on_both_formats
 def test_a_day_of_changes_touches_only_what_changed(store, tmp_path):
     folder = save_collection(tmp_path / "photos")
     conf = IngestConfig(source=str(folder), chunk_size=3)
@@ -86,6 +91,7 @@ def test_sources_of_every_kind_share_a_workspace(store, tmp_path):
     assert len(store.reader.read(SOURCES)) == 3
 
 
+@on_both_formats
 def test_lost_previews_are_made_again_and_lost_images_are_not_passed_over(store, tmp_path):
     for name in ("a", "b"):
         save_collection(tmp_path / name, ["china", "flower"])
