@@ -15,6 +15,7 @@ BENCHMARKS = {  # script: (full options, quick options)
     "job_extract.py": ([], ["--n", "80", "--pairs", "2"]),
     "knn_graph.py": ([], ["--n", "5000", "--pairs", "2", "--parts", "exact"]),
     "components.py": ([], []),
+    "solver.py": (["--n", "1000000"], ["--n", "20000", "--queries", "16", "--pairs", "2"]),
     "duplicates.py": ([], ["--originals", "12"]),
     "mutated_files.py": ([], ["--files", "200"]),
     "kill.py": ([], ["--instants", "1", "--extractor", "colour"]),

@@ -8,7 +8,9 @@ from pyspark.sql import functions as sf
 
 from resight.cli import run
 from resight.config import Config, Meta, execution
+from resight.graph.matrix import GraphFiles
 from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
+from resight.graph.storage.spark import write_graph_files
 from resight.job import Input, job
 from resight.knn.matrix import VectorFiles
 from resight.knn.plan import choose_method
@@ -82,6 +84,14 @@ def open_vectors(store: TableStore) -> VectorFiles:
         source_dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"],
     )
     store.drop_old_shards(GLOBAL_DESCRIPTORS)
+    return layout
+
+
+def open_graph(store: TableStore) -> GraphFiles:
+    """Give the graph of the run's inputs as memory-mapped files, written at the first use of this version."""
+    tables = [store.read(table) for table in (NODES, EDGES, COMPONENTS)]
+    layout = write_graph_files(*tables, store.shard_folder(EDGES))
+    store.drop_old_shards(EDGES)
     return layout
 
 

@@ -1,19 +1,23 @@
 """Describe every image by one vector: a network with pooling, or colour."""
 
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
 from resight.config import Meta, digest_of, execution
 from resight.features.fitting.spark import project_descriptors
+from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
-from resight.features.work import ExtractWork, rescue_images
+from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.job import Input, job
-from resight.store import TableStore, spark_schema
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, SOURCES
+from resight.store import LossError, TableStore, spark_schema
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES
 
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
 
@@ -62,7 +66,7 @@ class ExtractConfig(ExtractSettings):
         Input(MODELS, "whitening", optional=True, newest=False),
         Input(GLOBAL_DESCRIPTORS, "descriptors", optional=True, newest=False),
     ),
-    writes=(GLOBAL_DESCRIPTORS,),
+    writes=(GLOBAL_DESCRIPTORS, REGION_DESCRIPTORS),
 )
 def main(store: TableStore, conf: ExtractConfig) -> None:
     """Describe the images that are new or changed since this build was last extracted."""
@@ -76,7 +80,23 @@ def main(store: TableStore, conf: ExtractConfig) -> None:
     store.check_loss(gone.count(), images.count() + gone.count(), "descriptors of images that are gone")
     fresh = describe_images(store, conf, stale, whitening)
     if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
-        store.update(GLOBAL_DESCRIPTORS, fresh, gone=gone, properties=vector_properties(fresh, conf.dtype))
+        properties = vector_properties(fresh, conf.dtype)
+        described = fresh.select(spark_schema(GLOBAL_DESCRIPTORS).fieldNames())
+        store.update(GLOBAL_DESCRIPTORS, described, gone=gone, properties=properties)
+        if conf.regions:
+            update_regions(store, fresh.join(images.select("image_id", "width", "height"), "image_id"), gone)
+
+
+def update_regions(store: TableStore, fresh: DataFrame, gone: DataFrame) -> None:
+    """Replace the regions of the images that were described, drop those of images that are gone."""
+    properties = store.run.outputs[GLOBAL_DESCRIPTORS.name].properties
+    regions = store.persist("regions", unpack_regions(fresh, dtype=properties["dtype"]))
+    previous, dropped = store.previous(REGION_DESCRIPTORS), None
+    if previous is not None:
+        touched = previous.join(fresh.select("image_id").union(gone), "image_id", "left_semi")
+        keys = touched.select("image_id", "region_ix")
+        dropped = keys.join(regions, ["image_id", "region_ix"], "left_anti")
+    store.update(REGION_DESCRIPTORS, regions, gone=dropped, properties=properties)
 
 
 def whiten_stored(store: TableStore, conf: ExtractConfig, whitening: bytes) -> None:
@@ -87,7 +107,13 @@ def whiten_stored(store: TableStore, conf: ExtractConfig, whitening: bytes) -> N
     if previous is not None:
         gone = previous.join(fresh, "image_id", "left_anti").count()
         store.check_loss(gone, previous.count(), "descriptors of images that are gone")
-    store.write(GLOBAL_DESCRIPTORS, fresh, properties=vector_properties(fresh, conf.dtype))
+    properties = vector_properties(fresh, conf.dtype)
+    store.write(GLOBAL_DESCRIPTORS, fresh, properties=properties)
+    source = store.run.inputs[GLOBAL_DESCRIPTORS.name]
+    if REGION_DESCRIPTORS.name in source.outputs:
+        regions = store.open(REGION_DESCRIPTORS, source.build_id, source.outputs[REGION_DESCRIPTORS.name])
+        projected = project_regions(regions, whitening, dtype=dtype, stored=conf.dtype)
+        store.write(REGION_DESCRIPTORS, projected, properties=properties)
 
 
 def describe_images(
@@ -96,16 +122,30 @@ def describe_images(
     """Run the extractor over images, in chunks that survive kills."""
     rows = stale.join(store.read(SOURCES).select("source_id", "root"), "source_id")
     rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
-    work = ExtractWork(conf.extractor_settings(), conf.dtype, whitening)
+    work = ExtractWork(conf.extractor_settings(), conf.dtype, (whitening,) if whitening else ())
     inputs: list[Any] = [store.source(IMAGES)[1].version, store.run.previous and store.run.previous.run_id]
     chunks = Chunks(
         store.staging(digest_of([*inputs, conf.chunk_size])), work, rescue_images, conf.chunk_size
     )
     store.note(chunks=run_chunks(rows, "image_id", chunks), **arithmetic(store, conf))
-    described = read_chunks(store.spark, chunks, spark_schema(GLOBAL_DESCRIPTORS))
+    described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))
     n_bad = described.where("status not in ('ok', 'zero')").count()
-    store.check_loss(n_bad, described.count(), "images that could not be described")
+    try:
+        store.check_loss(n_bad, described.count(), "images to describe", kind="bad")
+    except LossError:
+        forget_transient(store, described)
+        raise
     return described
+
+
+def forget_transient(store: TableStore, described: DataFrame) -> None:
+    """Delete the chunks that hold what may be readable the next time; the others stay computed."""
+    transient = described.where(sf.col("status").isin(*TRANSIENT))
+    paths = transient.select(sf.col("_metadata.file_path").alias("path")).distinct().collect()
+    folder = files.join(store.workspace.staging, store.run.build_id)
+    for path in files.list_files(folder, recursive=True):
+        if any(unquote(row["path"]).endswith(path) for row in paths):
+            files.delete(files.join(folder, path))
 
 
 def arithmetic(store: TableStore, conf: ExtractConfig) -> dict[str, str]:

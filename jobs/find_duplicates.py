@@ -6,9 +6,10 @@ from typing import Annotated
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
+from resight import files
 from resight.cli import run
 from resight.config import Config, Meta, execution
-from resight.dedup.export import write_list
+from resight.dedup.export import EXPORTED, write_list
 from resight.dedup.grouping.spark import group_pairs
 from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
@@ -49,9 +50,9 @@ class DuplicatesConfig(Config):
     def __post_init__(self) -> None:
         """Check the policy and the names of the lists."""
         parse_policy(self.keep)
-        wrong = [path for path in self.export if not path.endswith((".csv", ".jsonl"))]
-        if wrong:
-            raise ValueError(f"export: {wrong[0]} must end in .csv or .jsonl")
+        for path in self.export:
+            if not path.endswith((".csv", ".jsonl")) or files.local_path(path) is None:
+                raise ValueError(f"export: {path} must be a local path and end in .csv or .jsonl")
 
     def rule(self, dtype: str) -> GroupRule:
         """Give the guard of the groups."""
@@ -111,13 +112,31 @@ def export_list(store: TableStore, conf: DuplicatesConfig) -> None:
         return
     build = store.run.build_id
     groups, pairs = store.read(DUPLICATE_GROUPS, build), store.read(DUPLICATE_PAIRS, build)
-    roots = store.read(SOURCES).select("source_id", "root")
-    uri = sf.concat_ws("/", sf.rtrim("root", sf.lit("/")), "uri")
-    images = store.read(IMAGES).join(roots, "source_id").withColumn("uri", uri)
+    images = locate_images(store.read(IMAGES), store.read(SOURCES))
     removable = list_removable(groups, pairs, images)
     kept = groups.where("keep").join(images, "image_id").select("uri").distinct()
-    rows = store.stream("removable", removable.join(kept, "uri", "left_anti").select(*removable.columns))
-    store.note(exported=write_list(rows, [Path(path) for path in conf.export]))
+    places = images.select("image_id", "archive", "member")
+    listed = removable.join(kept, "uri", "left_anti").join(places, "image_id")
+    rows = store.stream("removable", listed.orderBy("group_id", "image_id").select(*EXPORTED.names))
+    store.note(exported=write_list(rows, [Path(files.absolute(path)) for path in conf.export]))
+
+
+def locate_images(images: DataFrame, sources: DataFrame) -> DataFrame:
+    """Give ``uri`` as other tools know it: below the root of its source; ids of vectors stay as they are.
+
+    A member of a tar gets ``archive``, the tar's path, and ``member``, its name in there.
+    """
+    roots = sources.select("source_id", "kind", sf.rtrim("root", sf.lit("/")).alias("root"))
+    parts = {n: sf.regexp_extract("uri", r"(?is)^(.*?\.tar)/(.*)$", i) for i, n in ((1, "tar"), (2, "name"))}
+    is_member = sf.col("byte_offset").isNotNull()
+    located = images.join(roots, "source_id").withColumns(
+        {
+            "archive": sf.when(is_member, sf.concat_ws("/", "root", parts["tar"])),
+            "member": sf.when(is_member, parts["name"]),
+        }
+    )
+    path = sf.when(sf.col("kind") == "vectors", sf.col("uri")).otherwise(sf.concat_ws("/", "root", "uri"))
+    return located.withColumn("uri", path)
 
 
 if __name__ == "__main__":

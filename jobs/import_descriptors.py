@@ -3,12 +3,20 @@
 import glob
 from typing import Annotated, Literal
 
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight import files
 from resight.cli import run
-from resight.config import Config, Meta, digest_of
-from resight.features.spark import VectorFormat, match_vectors, read_vectors, unmatched_vectors
+from resight.config import Config, Meta, SettingError, digest_of
+from resight.features.imports import require_vectors
+from resight.features.spark import (
+    VectorFormat,
+    find_id_column,
+    match_vectors,
+    read_vectors,
+    unmatched_vectors,
+)
 from resight.job import job
 from resight.store import TableStore
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
@@ -20,9 +28,11 @@ class ImportConfig(Config):
     source: Annotated[
         str, Meta(min_length=1, description="Parquet, Delta table, or .npy with its ids beside it")
     ]
-    id_column: Annotated[
-        Literal["uri", "image_id"], Meta(description="what the ids are: uris of images, or their image_id")
-    ] = "uri"
+    id_column: Annotated[str, Meta(description="column of the ids; default: uri, else image_id")] = ""
+    match: Annotated[
+        Literal["auto", "uri", "image_id"],
+        Meta(description="what the ids are; auto: image_id in a column of that name, else uris of images"),
+    ] = "auto"
     vector_column: Annotated[str, Meta(description="column of the vectors (numbers, or packed binaries)")] = (
         "vector"
     )
@@ -35,6 +45,10 @@ class ImportConfig(Config):
     def build_name(self) -> str:
         """Name the build by its file."""
         return files.absolute(self.source).rsplit("/", 1)[-1].split(".")[0]
+
+    def check(self) -> None:
+        """Look for vectors on a local disk."""
+        require_vectors(self.source)
 
 
 def hash_listing(conf: ImportConfig) -> str:
@@ -56,24 +70,47 @@ def main(store: TableStore, conf: ImportConfig) -> None:
 
     A collection without pixels: ``ingest-images --kind vectors`` makes its images from the ids.
     """
+    id_column = conf.id_column or find_id_column(store.spark, conf.source)
+    key = conf.match if conf.match != "auto" else "image_id" if id_column == "image_id" else "uri"
     form = VectorFormat(
-        conf.id_column, conf.vector_column, conf.binary_dtype, conf.dimension, conf.dtype, conf.unit
+        id_column, conf.vector_column, conf.binary_dtype, conf.dimension, conf.dtype, conf.unit
     )
     images = store.read(IMAGES).where("removed_at is null and status = 'ok'")
     if conf.source_id:
         images = images.where(sf.col("source_id") == conf.source_id)
     vectors = store.persist("vectors", read_vectors(store.spark, conf.source, form=form))
-    matched = store.persist("matched", match_vectors(vectors, images, id_column=conf.id_column))
-    unmatched = unmatched_vectors(vectors, images, id_column=conf.id_column)
-    store.note(unmatched=unmatched.agg(sf.coalesce(sf.sum("n_rows"), sf.lit(0))).first()[0])
-    previous = store.previous(GLOBAL_DESCRIPTORS)
-    if previous is not None:
-        before = previous.where("status = 'ok'")
-        lost = before.join(matched.where("status = 'ok'"), "image_id", "left_anti").count()
-        store.check_loss(lost, before.count(), "imported vectors")
+    count_unmatched(store, vectors, unmatched_vectors(vectors, images, id_column=key), key)
+    matched = store.persist("matched", match_vectors(vectors, images, id_column=key))
+    check_losses(store, matched)
     length = matched.where("vector is not null").select(sf.length("vector").alias("n")).first()
     dim = {"dim": str(length["n"] // (2 if conf.dtype == "float16" else 4))} if length else {}
     store.write(GLOBAL_DESCRIPTORS, matched, properties={"dtype": conf.dtype} | dim)
+
+
+def count_unmatched(store: TableStore, vectors: DataFrame, unmatched: DataFrame, key: str) -> None:
+    """Report the vectors that belong to no image; `SettingError` where that is all of them."""
+    total = sf.coalesce(sf.sum("n_rows"), sf.lit(0))
+    left = unmatched.agg(total.alias("n"), sf.min("id").alias("id")).first()
+    if left["n"] and left["n"] == vectors.agg(total).first()[0]:
+        raise SettingError(
+            f"--match: none of the {left['n']} ids is the {key} of an image, such as {left['id']!r}; look at "
+            "--match, --id-column and --source-id (a uri is relative to its source)"
+        )
+    store.note(unmatched=left["n"])
+
+
+def check_losses(store: TableStore, matched: DataFrame) -> None:
+    """Compare with the run before: images without a vector now, and vectors that cannot be used now."""
+    previous = store.previous(GLOBAL_DESCRIPTORS)
+    if previous is None:
+        return
+    before = previous.where("status = 'ok'").select("image_id")
+    now = matched.select("image_id", "status")
+    rows = before.join(now, "image_id", "left").groupBy("status").count().collect()
+    counts = {row["status"]: row["count"] for row in rows}  # null: the image is gone
+    total, gone = sum(counts.values()), counts.get(None, 0) + counts.get("missing", 0)
+    store.check_loss(gone, total, "imported vectors")
+    store.check_loss(total - gone - counts.get("ok", 0), total, "imported vectors", kind="bad")
 
 
 if __name__ == "__main__":

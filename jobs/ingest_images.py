@@ -1,5 +1,6 @@
 """List a source of images, read what is new or changed, keep what is known."""
 
+import logging
 from typing import Annotated, Literal
 
 from pyspark.sql import DataFrame
@@ -10,13 +11,16 @@ from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
 from resight.config import Config, Meta, execution
+from resight.features.imports import require_vectors
 from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
 from resight.images.ingest import INGESTED, IngestWork, load_decoder, rescue_files
-from resight.images.sources import Source, name_source, parse_source
+from resight.images.sources import Source, match_source, name_source, parse_source
 from resight.images.spark import assign_image_ids, compare_listing, list_source, require_listed
 from resight.job import job
-from resight.store import TableStore, spark_schema
+from resight.store import LossError, TableStore, spark_schema
 from resight.tables import IMAGES, PREVIEWS, SOURCES
+
+log = logging.getLogger("resight")
 
 
 class IngestConfig(Config):
@@ -31,6 +35,8 @@ class IngestConfig(Config):
     ] = "auto"
     source_id: Annotated[str, Meta(description="name of the source; default: from its kind and path")] = ""
     root: Annotated[str, Meta(description="folder of a manifest's uris; default: the manifest's own")] = ""
+    id_column: Annotated[str, Meta(description="vectors: column of the ids; default: uri")] = "uri"
+    vector_column: Annotated[str, Meta(description="vectors: column of the vectors")] = "vector"
     extensions: Annotated[tuple[str, ...], Meta(description="file names to list; * for all")] = ()
     verify: Annotated[
         Literal["changed", "full"], Meta(description="changed: read what differs in size or time; full: all")
@@ -43,33 +49,72 @@ class IngestConfig(Config):
     chunk_size: Annotated[int, execution("files per chunk of work", ge=1)] = 256
     max_memory_mb: Annotated[int, execution("memory that a chunk may add; 0: no limit", ge=0)] = 4096
 
+    def check(self) -> None:
+        """Look for a source on a local disk, and for the decoder."""
+        load_decoder(self.decoder)
+        if self.kind == "vectors":
+            require_vectors(self.source)
+        elif files.local_path(self.source) is not None:
+            parse_source(self.source, self.kind, root=self.root)
+
 
 @job("ingest-images", IngestConfig, writes=(SOURCES, IMAGES, PREVIEWS), external=lambda conf: "")
 def main(store: TableStore, conf: IngestConfig) -> None:
     """Bring the table of images up to date with a source.
 
     Size and modification time tell what changed; only new and changed files are read. A file that cannot be
-    read or decoded is a row with a status. Images that left the source get a time of removal.
+    read or decoded is a row with a status; one that could not be read is tried again by the next run. Images
+    that left the source get a time of removal.
     """
     load_decoder(conf.decoder)
     if conf.kind == "vectors":
         add_ids(store, conf)
         return
-    source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
+    source = find_source(store, conf)
     known = read_known(store)
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
     require_listed(listing, source)
     compared = compare_listing(listing, known, source.source_id, verify=conf.verify)
     compared = store.persist("compared", mark_unseen(store, compared, known))
     counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
-    n_here = sum(counts.get(change, 0) for change in ("same", "changed", "removed"))
+    n_here = sum(counts.get(change, 0) for change in ("same", "changed", "retried", "removed"))
     store.check_loss(counts.get("removed", 0), n_here, f"images of source {source.source_id}")
     store.note(**{change: counts[change] for change in sorted(counts)})
     relabelled = compared.where("change = 'same' and extra_differs")
-    if set(counts) <= {"same"} and store.run.previous is not None and relabelled.isEmpty():
+    quiet = store.run.previous is not None and relabelled.isEmpty()
+    if quiet and set(counts) <= {"same"}:
         return
-    inspected = inspect_files(store, conf, source, compared, known)
-    write_images(store, source, compared, known, inspected)
+    inspected = drop_repeated(inspect_files(store, conf, source, compared, known), compared, known)
+    if quiet and set(counts) <= {"same", "retried"} and inspected.isEmpty():
+        return
+    try:
+        write_images(store, source, compared, known, inspected)
+    except LossError:
+        files.delete(store.staging("chunks"))  # what could not be read is tried again, not remembered
+        raise
+
+
+def find_source(store: TableStore, conf: IngestConfig) -> Source:
+    """Give the source that the settings name: the known one where another spelling names its place."""
+    source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
+    previous = store.run.previous
+    output = previous.outputs.get(SOURCES.name) if previous else None
+    if conf.source_id or previous is None or output is None:
+        return source
+    rows = store.workspace.dataset(SOURCES, previous.build_id, output).to_table().to_pylist()
+    source, overlaps = match_source(source, [Source(**row) for row in rows])
+    if overlaps:
+        log.warning("ingest-images: files can be there twice, also from %s", ", ".join(overlaps))
+        store.note(overlaps=overlaps)
+    return source
+
+
+def drop_repeated(inspected: DataFrame, compared: DataFrame, known: DataFrame) -> DataFrame:
+    """Leave out the files that were tried again and cannot be read as before."""
+    retried = compared.where("change = 'retried' and not extra_differs").select("image_id")
+    before = known.join(retried, "image_id", "left_semi").select("image_id", "status", "error")
+    equal = [inspected[name].eqNullSafe(before[name]) for name in before.columns]
+    return inspected.join(before, equal, "left_anti")
 
 
 def read_known(store: TableStore) -> DataFrame:
@@ -82,7 +127,8 @@ def add_ids(store: TableStore, conf: IngestConfig) -> None:
     """Make images without pixels of the ids in a file of vectors."""
     path = files.absolute(conf.source)
     source = Source(conf.source_id or name_source("vectors", path), path, "vectors", path)
-    vectors = store.persist("vectors", read_vectors(store.spark, path, form=VectorFormat()))
+    form = VectorFormat(conf.id_column, conf.vector_column)
+    vectors = store.persist("vectors", read_vectors(store.spark, path, form=form))
     rows = images_of_vectors(vectors, read_known(store), source_id=source.source_id)
     rows = store.persist("images", rows)
     n_new = rows.count()
@@ -108,7 +154,8 @@ def inspect_files(
     store: TableStore, conf: IngestConfig, source: Source, compared: DataFrame, known: DataFrame
 ) -> DataFrame:
     """Read and decode the new and changed files, in chunks that survive kills."""
-    fresh = compared.where("change in ('new', 'changed', 'returned')").drop("change", "extra_differs")
+    read = sf.col("change").isin("new", "changed", "retried", "returned")
+    fresh = compared.where(read).drop("change", "extra_differs")
     fresh = fresh.withColumns({"source_id": sf.lit(source.source_id), "root": sf.lit(source.root)})
     unnamed = fresh.where("image_id is null").drop("image_id")
     named = assign_image_ids(store.persist("unnamed", unnamed), known.select("image_id"))
@@ -119,7 +166,9 @@ def inspect_files(
     work = IngestWork(conf.max_pixels, conf.preview_side, conf.decoder)
     identity = rows.select(sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at")).alias("x")).first()
     key = f"{source.source_id}-{identity['x']}-{conf.digest}-{conf.chunk_size}"
-    chunks = Chunks(store.staging(key), work, rescue_files, conf.chunk_size, conf.max_memory_mb << 20)
+    chunks = Chunks(
+        store.staging(f"chunks/{key}"), work, rescue_files, conf.chunk_size, conf.max_memory_mb << 20
+    )
     store.note(chunks=run_chunks(rows, "image_id", chunks))
     return read_chunks(store.spark, chunks, from_arrow_schema(INGESTED))
 
@@ -130,7 +179,8 @@ def write_images(
     """Put what was found into the tables; images that left keep their row, with the time of removal."""
     gone = compared.where("change = 'removed'").select("image_id")
     lost = known.where("status = 'ok'").join(inspected.where("status != 'ok'"), "image_id", "left_semi")
-    store.check_loss(lost.count(), known.where("status = 'ok'").count(), "readable images")
+    n_readable = known.where("status = 'ok'").count()
+    store.check_loss(lost.count(), n_readable, "readable images", kind="bad")
     removed = known.join(gone, "image_id", "left_semi").withColumn("removed_at", sf.current_timestamp())
     labels = compared.where("change = 'same' and extra_differs").select("image_id", "extra")
     relabelled = known.drop("extra").join(labels, "image_id")

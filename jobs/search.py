@@ -7,24 +7,41 @@ from typing import Annotated, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
+from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
-from resight.config import Config, Meta, SettingError, digest_of, execution
+from resight.config import Meta, SettingError, digest_of, execution
 from resight.features.work import ExtractWork, rescue_images
 from resight.images.sources import parse_source
 from resight.images.spark import assign_image_ids, list_source
 from resight.job import Input, job
-from resight.jobs.build_graph import open_vectors
+from resight.jobs.build_graph import open_graph, open_vectors
 from resight.jobs.extract_features import ExtractConfig
-from resight.knn.spark import search_vectors
+from resight.search.collection import SearchFiles
+from resight.search.settings import SearchSettings, needs_graph, needs_manifold
+from resight.search.spark import search as rank_queries
+from resight.search.spark import unpack_explanations, unpack_results
+from resight.search.storage.spark import write_manifold_files
 from resight.store import TableStore, spark_schema
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, QUERIES, RESULTS
+from resight.tables import (
+    COMPONENTS,
+    EDGES,
+    EXPLANATIONS,
+    GLOBAL_DESCRIPTORS,
+    IMAGES,
+    MANIFOLD_NEIGHBORS,
+    MODELS,
+    NODES,
+    QUERIES,
+    RESULTS,
+)
 from resight.workspace import Run
 
 BOX = ("y0", "x0", "y1", "x1")
+FLAGS = ("no_support", "iterations", "residual")
 
 
-class SearchConfig(Config):
+class SearchConfig(SearchSettings):
     """Settings of ``conf/search.toml``."""
 
     queries: Annotated[
@@ -34,19 +51,27 @@ class SearchConfig(Config):
     queries_from: Annotated[
         Literal["", "collection"], Meta(description="collection: every image asks, itself left out")
     ] = ""
-    method: Annotated[Literal["global"], Meta(description="global: similarity of global descriptors")] = (
-        "global"
-    )
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
-    depth: Annotated[int | Literal["all"], Meta(description="results per query, or all")] = 100
+    graph: Annotated[str, Meta(description="build of the graph (diffusion); default: the newest")] = ""
+    manifold: Annotated[
+        str, Meta(description="build of diffuse (offline_diffusion); default: the newest")
+    ] = ""
     chunk_size: Annotated[int, execution("query images per chunk of work", ge=1)] = 256
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
         if bool(self.queries) == bool(self.queries_from):
             raise ValueError("queries: give --queries or --queries-from collection, and only one of them")
-        if self.depth != "all" and self.depth < 1:
-            raise ValueError("depth: at least 1, or all")
+        super().__post_init__()
+
+    def settings(self) -> SearchSettings:
+        """Give the part that the kernels know."""
+        return SearchSettings(**{name: getattr(self, name) for name in SearchSettings.__struct_fields__})
+
+    def check(self) -> None:
+        """Look for query images on a local disk."""
+        if self.queries and files.local_path(self.queries):
+            parse_source(self.queries, root=self.root, option="--queries")
 
 
 def list_queries(conf: SearchConfig) -> str:
@@ -57,24 +82,60 @@ def list_queries(conf: SearchConfig) -> str:
 @job(
     "search",
     SearchConfig,
-    reads=(Input(GLOBAL_DESCRIPTORS, "descriptors"), IMAGES),
-    writes=(QUERIES, RESULTS),
+    reads=(
+        Input(MANIFOLD_NEIGHBORS, "manifold", when=needs_manifold),
+        Input(EDGES, "graph", when=needs_graph),
+        Input(NODES, "graph", when=needs_graph),
+        Input(COMPONENTS, "graph", when=needs_graph),
+        Input(GLOBAL_DESCRIPTORS, "descriptors"),
+        IMAGES,
+    ),
+    writes=(QUERIES, RESULTS, EXPLANATIONS),
     external=list_queries,
 )
 def main(store: TableStore, conf: SearchConfig) -> None:
-    """Rank images by the inner product of unit vectors; ties by image_id.
+    """Rank images by similarity, query expansion or diffusion; ties by similarity, then by image_id.
 
     Query images are described as the collection was. A query that cannot be read or described is a row of
     ``queries`` with a status, and has no results.
     """
-    layout = open_vectors(store)
+    searched, settings = open_files(store), conf.settings()
     ask = ask_collection if conf.queries_from else ask_files
     queries, vectors, dtype = ask(store, conf)
-    store.write(QUERIES, queries)
-    ranked = search_vectors(vectors, layout, depth=conf.depth, source_dtype=dtype)
-    store.write(
-        RESULTS, ranked.select(sf.lit(conf.method).alias("method"), "query_id", "rank", "image_id", "score")
-    )
+    answers = store.persist("answers", rank_queries(vectors, searched, settings, source_dtype=dtype))
+    store.write(RESULTS, unpack_results(answers, conf.method))
+    flags = answers.select("query_id", *FLAGS)
+    store.write(QUERIES, queries.drop(*FLAGS).join(flags, "query_id", "left"))
+    if conf.explain:
+        store.write(EXPLANATIONS, unpack_explanations(answers))
+
+
+def open_files(store: TableStore) -> SearchFiles:
+    """Give the files of the inputs of the run, each written at the first use of its version."""
+    vectors, described = open_vectors(store), store.run.inputs[GLOBAL_DESCRIPTORS.name]
+    graph = open_graph(store) if EDGES.name in store.run.inputs else None
+    manifold = None
+    for table in (EDGES, MANIFOLD_NEIGHBORS):
+        run = store.run.inputs.get(table.name)
+        made_of = descends_from(store, run) if run else described.build_id
+        if run and made_of != described.build_id:
+            raise SettingError(
+                f"--descriptors: {run.name!r} was made from another build of descriptors than "
+                f"{described.name!r}; name the one that belongs to it, or none"
+            )
+    if MANIFOLD_NEIGHBORS.name in store.run.inputs:
+        folder = files.join(store.shard_folder(MANIFOLD_NEIGHBORS), files.join(vectors.folder).split("/")[-1])
+        manifold = write_manifold_files(store.read(MANIFOLD_NEIGHBORS), vectors, folder)
+        store.drop_old_shards(MANIFOLD_NEIGHBORS)
+    return SearchFiles(vectors, graph, manifold)
+
+
+def descends_from(store: TableStore, run: Run) -> str:
+    """Find the build of descriptors that ``run`` was made from."""
+    builds = store.workspace.builds()
+    while GLOBAL_DESCRIPTORS.name not in run.parents:
+        run = builds[next(iter(run.parents.values()))]
+    return run.parents[GLOBAL_DESCRIPTORS.name]
 
 
 def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
@@ -91,7 +152,7 @@ def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, Da
 
 def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
     """Describe query images by the settings of the build that is searched."""
-    source = parse_source(conf.queries, source_id="queries", root=conf.root)
+    source = parse_source(conf.queries, source_id="queries", root=conf.root, option="--queries")
     work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
     listed = list_source(store.spark, source, distinct=BOX).withColumns(
         {
@@ -143,29 +204,29 @@ def query_columns(query_id: str, uri: str, image_id: str | None, status: str, er
 
 
 def describe_like(store: TableStore, described: Run) -> ExtractWork:
-    """Give the work that describes an image as the build ``described`` did."""
-    builds = store.workspace.builds()
-    if described.job != "extract-features":
-        raise SettingError(
-            f"--queries: the descriptors {described.name!r} were made elsewhere, so that query images cannot "
-            "be described; ask with --queries-from collection"
-        )
-    conf, base = ExtractConfig.from_mapping(described.settings), described
-    if conf.descriptors:
-        base = builds[described.parents[GLOBAL_DESCRIPTORS.name]]
-    whitening = None
-    if conf.whitening:
-        fitted = builds[described.parents[MODELS.name]]
-        rows = store.reader.read(MODELS, fitted.build_id).to_pylist()
-        whitening = next(row["params"] for row in rows if row["kind"] == "whitening")
-    source = ExtractConfig.from_mapping(base.settings) if base.job == "extract-features" else None
-    if source is None or (base is not described and source.whitening):
-        raise SettingError(
-            f"--queries: {described.name!r} whitens {base.name!r}, which no image can be described by; "
-            "ask with --queries-from collection"
-        )
-    settings = source.extractor_settings()
-    return ExtractWork(settings, "float32", whitening)
+    """Give the work that describes an image as the build ``described`` did.
+
+    A build that whitens the vectors of another is followed back to the one that described images.
+    """
+    builds, base = store.workspace.builds(), described
+    whitening: tuple[bytes, ...] = ()
+    while base.job == "extract-features":
+        conf = ExtractConfig.from_mapping(base.settings)
+        if conf.whitening:
+            whitening = (read_whitening(store, base.parents[MODELS.name]), *whitening)
+        if not conf.descriptors:
+            return ExtractWork(conf.extractor_settings(), "float32", whitening)
+        base = builds[base.parents[GLOBAL_DESCRIPTORS.name]]
+    raise SettingError(
+        f"--queries: the descriptors {base.name!r} were made elsewhere, so that query images cannot be "
+        "described; ask with --queries-from collection"
+    )
+
+
+def read_whitening(store: TableStore, fitted: str) -> bytes:
+    """Give the packed whitening of a build of fit-model."""
+    rows = store.reader.read(MODELS, fitted).to_pylist()
+    return next(row["params"] for row in rows if row["kind"] == "whitening")
 
 
 if __name__ == "__main__":

@@ -36,18 +36,29 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["build-graph", "--k", "many"], "--k many: Expected `int`"),
         (["build-graph"], "build-graph: --descriptors: table 'global_descriptors' is missing"),
         (["search"], "queries: give --queries or --queries-from collection"),
-        (["search", "--queries", "x"], "search: --descriptors: table 'global_descriptors' is missing"),
-        (["ingest-images"], "missing required field `source`"),
+        (["search", "--queries", "/"], "search: --descriptors: table 'global_descriptors' is missing"),
+        (["search", "--queries", "/no/such/folder"], "--queries: no such file or folder: /no/such/folder"),
+        (["search", "--queries", "/no/such/*.jpg"], "--queries: no such folder: /no/such"),
+        (["ingest-images"], "source: this setting is required"),
         (["ingest-images", "--source", "/no/such/folder"], "--source: no such file or folder"),
         (["extract-features", "--backbone", "timm:resnet18"], "weights: a timm backbone needs"),
         (["run", "--source", "x", "--conf", "/no/file.toml"], "cannot read the settings file /no/file.toml"),
         (["builds", "--drop", "nothing"], "no build is called 'nothing'"),
         (["fit-model", "--power", "2"], "--power 2: Expected `float` <= 1.0"),
-        (["find-duplicates", "--export", "x.json"], "export: x.json must end in .csv or .jsonl"),
+        (["find-duplicates", "--export", "x.json"], "export: x.json must be a local path and end in .csv"),
+        (["find-duplicates", "--export", "s3a://b/x.csv"], "export: s3a://b/x.csv must be a local path"),
         (["find-duplicates", "--keep", "beauty"], "beauty"),
         (["evaluate", "--ground-truth", "t.csv", "--protocols", "new"], "unknown protocol"),
         (["import-descriptors", "--dtype", "int8"], "--dtype int8: Invalid enum value 'int8'"),
-        (["report", "--max-loss", "7"], "--max-loss 7.0: a share from 0 to 1"),
+        (["import-descriptors", "--source", "/no/v.parquet"], "--source: no such file or folder: /no/v"),
+        (["evaluate", "--ground-truth", "/no/t.csv"], "--ground-truth: no such file or folder: /no/t.csv"),
+        (["extract-features", "--backbone", "timm:x", "--weights", "/no/w"], "cannot read the weight file"),
+        (["run", "--source", "/", "--ground-truth", "/no/t.csv"], "--ground-truth: no such file or folder"),
+        (["run", "--source", "/no/such/folder"], "--source: no such file or folder: /no/such/folder"),
+        (["ingest-images", "--source", "/no/v.npy", "--kind", "vectors"], "--source: no such file or folder"),
+        (["report", "--max-removed", "7"], "--max-removed 7.0: a share from 0 to 1"),
+        (["run", "--source", "/", "--max-bad", "-1"], "--max-bad -1.0: a share from 0 to 1"),
+        (["report", "--max-bad", "nan"], "--max-bad nan: a share from 0 to 1"),
     ],
 )
 def test_wrong_settings_exit_with_2_name_the_key_and_start_no_spark(
@@ -67,7 +78,7 @@ def test_unknown_keys_of_a_settings_file_are_named(tmp_path, caplog):
     file.write_text("kk = 3")
     words = ["build-graph", "--workspace", str(tmp_path), "--conf", str(file)]
     assert main(words) == 2
-    assert "unknown setting 'kk'; GraphConfig knows descriptors, k" in caplog.text
+    assert f"{file}: kk: unknown setting; GraphConfig knows descriptors, k" in caplog.text
 
 
 def test_unusable_workspaces_are_named(tmp_path, caplog):
@@ -76,7 +87,7 @@ def test_unusable_workspaces_are_named(tmp_path, caplog):
     assert "--workspace" in caplog.text
     assert main(["builds", "--workspace", str(tmp_path / "absent")]) == 2
     assert "is no workspace" in caplog.text
-    assert main(["search", "--queries", "x", "--workspace", str(tmp_path / "absent")]) == 2
+    assert main(["search", "--queries-from", "collection", "--workspace", str(tmp_path / "absent")]) == 2
     assert not (tmp_path / "absent").exists(), "only ingest-images and run make one"
 
 

@@ -1,8 +1,14 @@
+import logging
+from pathlib import Path
+
 import pytest
 
-from resight.commands import FITTED, drop_build, plan_jobs
+from resight import files
+from resight.cli import main
+from resight.commands import FITTED, drop_build, plan_jobs, vacuum
 from resight.config import SettingError
 from resight.job import Options
+from resight.lease import hold_lease
 from resight.tables import EDGES
 from tests.toy import ComponentsConfig, EdgesConfig, open_store, sources
 from tests.toy import write_components as components
@@ -31,12 +37,19 @@ def test_a_run_with_a_model_fits_it_and_goes_on_with_what_it_whitens(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[build-grap]", r"\[build-grap\] is no job"),
-        ("build-graph = 3", "build-graph is no table"),
-        ("[build-graph]\nk = 0", r"\[build-graph\] Expected `int` >= 1"),
+        ("[build-grap]", r"run\.toml: \[build-grap\] is no job"),
+        ("build-graph = 3", r"run\.toml: build-graph is no table"),
+        ("[build-graph]\nk = 0", r"run\.toml: build-graph\.k: Expected `int` >= 1$"),
+        (
+            "[extract-features]\nlonger_side = 'x'",
+            r"run\.toml: extract-features\.longer_side: Expected `int`",
+        ),
+        ("[extract-features]\nlayers = [1]", r"run\.toml: extract-features\.layers\[0\]: Expected `str`"),
+        ("[search]\nmethods = 'x'", r"run\.toml: search\.methods: unknown setting"),
+        ("[evaluate]\nks = [1]", r"^evaluate\.ground_truth: give --ground-truth"),
     ],
 )
-def test_wrong_files_of_a_run_name_job_and_key(tmp_path, text, message):
+def test_wrong_files_of_a_run_name_file_job_and_key(tmp_path, text, message):
     file = tmp_path / "run.toml"
     file.write_text(text)
     with pytest.raises(SettingError, match=message):
@@ -58,3 +71,52 @@ def test_a_dropped_build_is_gone_and_its_children_come_first(spark, tmp_path, ta
     assert sources(store, "b") == [0, 1, 2, 3]
     assert edges(store, EdgesConfig(n=2), Options(name="a")).state == "committed"
     assert sources(store, "a") == [0, 1]
+
+
+def make_two_builds(spark, store):
+    """Build "a", and "b" twice; give the folders of their files."""
+    made = [edges(store, EdgesConfig(n=n), Options(name=name)) for name, n in (("a", 2), ("b", 4))]
+    spark.sql(f"DELETE FROM delta.`{store.workspace.table_uri(EDGES)}` WHERE src = 3")
+    assert edges(store, EdgesConfig(n=4), Options(name="b")).state == "committed"
+    return [Path(store.workspace.table_uri(EDGES)) / f"build_id={outcome.build_id}" for outcome in made]
+
+
+def data_files(folder):
+    return {str(path) for path in folder.glob("*.parquet")}
+
+
+def test_vacuum_frees_dropped_builds_and_old_versions_only(spark, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("resight.workspace.KEPT_RUNS", 1)
+    store = open_store(spark, tmp_path, "delta")
+    dropped, kept = make_two_builds(spark, store)
+    root, build = ["--workspace", store.workspace.root], kept.name.removeprefix("build_id=")
+    assert main(["builds", "--drop", "a", *root]) == 0
+    assert "dropped a: edges 2 rows" in caplog.text
+    assert data_files(dropped)
+    before = data_files(kept)
+    with hold_lease(files.join(store.workspace.root, "leases", f"{build}.json")):
+        assert vacuum(store.workspace, "file") > 0
+    assert not [path for path in dropped.rglob("*") if path.is_file()]
+    assert data_files(kept) == before, "a build at work is left alone"
+    assert main(["builds", "--vacuum", *root]) == 0
+    assert data_files(kept) == set(store.workspace.list_files(EDGES, build, None)) < before
+    assert sources(store, "b") == [0, 1, 2, 3]
+    edges(store, EdgesConfig(n=2), Options(name="a"))
+    assert sources(store, "a") == [0, 1]
+
+
+def test_vacuum_deletes_nothing_where_a_needed_file_is_missing(spark, tmp_path):
+    store = open_store(spark, tmp_path, "delta")
+    build = edges(store).build_id
+    folder = tmp_path / f"w/tables/edges/build_id={build}"
+    (folder / "stray.parquet").write_bytes(b"left by a killed run")
+    needed = next(iter(store.workspace.list_files(EDGES, build, None)))
+    data = Path(needed).read_bytes()
+    Path(needed).unlink()
+    with pytest.raises(RuntimeError, match=f"{needed} is missing; nothing is deleted"):
+        vacuum(store.workspace, "file")
+    assert (folder / "stray.parquet").exists()
+    Path(needed).write_bytes(data)
+    assert vacuum(store.workspace, "file") == len(b"left by a killed run")
+    assert sources(store) == [0, 1, 2]

@@ -8,6 +8,7 @@ from resight.config import Config, Meta, SettingError, execution, load_config
 class Settings(Config):
     depth: Annotated[int, Meta(ge=1, description="results per query")] = 10
     chunk: Annotated[int, execution("rows per chunk", ge=1)] = 5
+    sizes: Annotated[tuple[int, ...], Meta(description="several numbers")] = ()
 
 
 def test_options_override_the_file_and_defaults_fill_the_rest(tmp_path):
@@ -25,16 +26,37 @@ def test_settings_of_execution_do_not_change_the_digest():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"deep": 3}, "unknown setting 'deep'; Settings knows depth, chunk"),
-        ({"depth": 0}, "Expected `int` >= 1 - at `$.depth`"),
-        ({"depth": "3"}, "Expected `int`, got `str` - at `$.depth`"),
-        ({"chunk": 0}, "Expected `int` >= 1 - at `$.chunk`"),
+        ({"deep": 3}, "deep: unknown setting; Settings knows depth, chunk, sizes"),
+        ({"depth": 0}, "depth: Expected `int` >= 1"),
+        ({"depth": "3"}, "depth: Expected `int`, got `str`"),
+        ({"chunk": 0}, "chunk: Expected `int` >= 1"),
+        ({"sizes": [1, "x"]}, "sizes[1]: Expected `int`, got `str`"),
     ],
 )
 def test_wrong_values_name_the_key_and_what_is_allowed(values, message):
     with pytest.raises(SettingError) as caught:
         Settings.from_mapping(values)
     assert str(caught.value) == message
+
+
+def test_an_error_names_the_file_only_where_the_key_stands_in_it(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text("depth = 0")
+    with pytest.raises(SettingError) as caught:
+        load_config(Settings, file, {})
+    assert str(caught.value) == f"{file}: depth: Expected `int` >= 1"
+    file.write_text("chunk = 3\nsizes = ['x']")
+    with pytest.raises(SettingError) as caught:
+        load_config(Settings, file, {"sizes": (1,), "depth": 0})
+    assert str(caught.value) == "depth: Expected `int` >= 1"
+
+
+def test_a_required_setting_that_is_missing_is_named():
+    class Needy(Config):
+        source: Annotated[str, Meta(description="what is read")]
+
+    with pytest.raises(SettingError, match=r"^source: this setting is required$"):
+        Needy.from_mapping({})
 
 
 def test_a_broken_file_is_named_with_the_place(tmp_path):

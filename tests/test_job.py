@@ -160,6 +160,40 @@ def test_parquet_versions_that_no_recent_run_names_are_deleted(spark, tmp_path):
     assert sources(store) == [0, 1, 2]
 
 
+@FORMATS
+@pytest.mark.parametrize("folder", ["w", "w [1] {a} `#`"])
+def test_a_local_workspace_works_where_another_file_system_is_the_default(
+    spark, tmp_path, table_format, folder
+):
+    spark.conf.set("fs.defaultFS", "hdfs://nowhere.invalid:8020")
+    try:
+        store = open_store(spark, tmp_path / folder, table_format)
+        edges(store)
+        assert sources(store) == [0, 1, 2]
+        previous = store.workspace.find_build(EDGES)
+        bound = TableStore(store.workspace, spark, RunContext("r2", previous.build_id, {}, previous))
+        bound.update(EDGES, bound.persist("fresh", edge_rows(spark, [7])))
+        assert bound.written(EDGES).count() == 4
+    finally:
+        spark.conf.unset("fs.defaultFS")
+
+
+def test_paths_are_spelled_for_spark():
+    assert files.spark_uri("/a b/%20") == "file:/a b/%20"
+    assert files.spark_uri("/a[1]*", pattern=True) == "file:/a\\[1\\]\\*"
+    assert files.spark_uri("here") == f"file:{os.path.abspath('here')}"  # noqa: PTH100
+    for uri in ("s3a://bucket/a b", "hdfs://host/x", "dbfs:/x"):
+        assert files.spark_uri(uri) == uri
+    assert files.spark_uri("file:///x") == "file:/x"
+
+
+def test_a_path_that_delta_would_decode_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(SettingError, match=r"--workspace: .*%20.*--format parquet"):
+        Workspace.open(str(tmp_path / "a%20b"), create=True)
+    assert not (tmp_path / "a%20b").exists()
+    assert Workspace.open(str(tmp_path / "a%20b"), "parquet", create=True).format == "parquet"
+
+
 def test_a_newer_workspace_is_refused(tmp_path):
     Workspace.open(str(tmp_path), create=True)
     (tmp_path / "workspace.json").write_text(json.dumps({"format_version": 99, "format": "delta"}))

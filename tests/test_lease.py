@@ -9,11 +9,11 @@ import pytest
 
 from resight import files
 from resight.config import SettingError
-from resight.lease import EXPIRY, LeaseError, hold_lease, process_start
+from resight.lease import EXPIRY, LeaseError, hold_lease, place, process_start
 
 
 def owner(**changes):
-    mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
+    mine = place() | {"pid": os.getpid(), "started": process_start(os.getpid())}
     return json.dumps(mine | {"token": "other", "seen": time.time()} | changes).encode()
 
 
@@ -40,6 +40,27 @@ def test_a_lease_of_another_machine_lasts_until_its_heartbeat_stops(tmp_path):
     files.write_bytes(uri, owner(host="elsewhere", seen=time.time() - EXPIRY - 1))
     with hold_lease(uri):
         assert json.loads(files.read_bytes(uri))["host"] == socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"pid_namespace": "pid:[1]"}, {"boot": "another"}, {"boot": None, "pid_namespace": None}]
+)
+def test_a_lease_of_a_container_of_this_host_is_judged_by_its_heartbeat_only(tmp_path, elsewhere):
+    uri = str(tmp_path / "lease.json")
+    files.write_bytes(uri, owner(**elsewhere, pid=2**22 + 1, started="1"))
+    with pytest.raises(LeaseError), hold_lease(uri):
+        pass
+    files.write_bytes(uri, owner(**elsewhere, seen=time.time() - EXPIRY - 1))
+    with hold_lease(uri):
+        assert json.loads(files.read_bytes(uri))["token"] != "other"
+
+
+def test_a_lease_that_does_not_say_where_it_is_from_is_judged_by_its_heartbeat(tmp_path):
+    uri = str(tmp_path / "lease.json")
+    old = json.loads(owner(pid=2**22 + 1, started="1"))
+    files.write_bytes(uri, json.dumps({k: v for k, v in old.items() if k != "pid_namespace"}).encode())
+    with pytest.raises(LeaseError, match=f"process {2**22 + 1}"), hold_lease(uri):
+        pass
 
 
 def test_a_store_without_exclusive_create_says_which_setting_is_needed():

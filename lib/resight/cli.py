@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from resight.config import Config, SettingError, is_annotated, load_config, setting_meta
+from resight.config import Config, SettingError, is_annotated, key_first, load_config, setting_meta
 from resight.job import JOBS, Job, Options, Outcome, load_job
 from resight.lease import LeaseError
 from resight.store import LossError
@@ -23,7 +23,7 @@ from resight.store import LossError
 log = logging.getLogger("resight")
 COMMANDS = {
     "run": "Run all jobs in their order, images to report.",
-    "builds": "List the builds of a workspace, or drop one.",
+    "builds": "List the builds of a workspace, drop one, or free what dropped ones left.",
 }
 FLOW = "images -> descriptors -> graph -> duplicates, search -> evaluation and report"
 
@@ -75,15 +75,8 @@ def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
     """Run one job in a session of its own; print what became of it."""
     from resight.launch import open_store
 
-    check_share(parsed.max_loss)
-    begun = time.monotonic()
-    options = Options(
-        name=parsed.name or "",
-        replace=parsed.replace,
-        lock=parsed.lock,
-        max_loss=parsed.max_loss,
-        accept_loss=parsed.accept_loss,
-    )
+    begun, options = time.monotonic(), options_of(parsed)
+    conf.check()
     with open_store(parsed, create=declared.name == "ingest-images") as store:
         outcomes = [declared(store, conf, options)]
     log.info("%s", summary_table(outcomes))
@@ -91,10 +84,16 @@ def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def check_share(max_loss: float) -> None:
-    """Check the option of the guard."""
-    if not 0 <= max_loss <= 1:
-        raise SettingError(f"--max-loss {max_loss}: a share from 0 to 1")
+def options_of(parsed: argparse.Namespace) -> Options:
+    """Gather the general options of a run; `SettingError` names one that is out of range."""
+    return Options(
+        name=parsed.name or "",
+        replace=parsed.replace,
+        lock=parsed.lock,
+        max_removed=parsed.max_removed,
+        max_bad=parsed.max_bad,
+        accept_loss=parsed.accept_loss,
+    )
 
 
 def report_outcomes(outcomes: list[Outcome], seconds: float, *, as_line: bool) -> None:
@@ -156,14 +155,10 @@ def base_parser(command: str, text: str) -> argparse.ArgumentParser:
     add("--name", metavar="NAME", help="name of the build")
     add("--replace", action="store_true", help="let the name pass to other settings")
     add("--lock", choices=["file", "none"], default="file", help="'none': the scheduler runs one at a time")
-    add(
-        "--max-loss",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="largest share that a run may lose (0.05)",
-    )
-    add("--accept-loss", action="store_true", help="commit even if more than that would go")
+    share: dict[str, Any] = {"type": float, "default": 0.05, "metavar": "SHARE"}
+    add("--max-removed", **share, help="largest share of the collection that a run may remove (0.05)")
+    add("--max-bad", **share, help="largest share that may turn unreadable or indescribable (0.05)")
+    add("--accept-loss", action="store_true", help="commit even if more than that would be lost")
     add("--json", action="store_true", help="print the summary as one line of JSON")
     return parser
 
@@ -204,7 +199,8 @@ def settings_of(config: type[Config], parsed: argparse.Namespace) -> dict[str, A
         try:
             values[name] = msgspec.convert(given, hint, strict=False)
         except msgspec.ValidationError as error:
-            raise SettingError(f"--{name.replace('_', '-')} {given}: {error}") from None
+            words = " ".join(given) if isinstance(given, list) else given
+            raise SettingError(f"--{name.replace('_', '-')} {words}: {key_first(str(error))}") from None
     return values
 
 

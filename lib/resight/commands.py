@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,17 @@ import msgspec
 from deltalake import DeltaTable
 
 from resight import files
-from resight.cli import base_parser, check_share, report_outcomes, summary_table
-from resight.config import Config, SettingError, read_toml
-from resight.job import JOBS, Job, Options, Outcome, last_sequence, load_job
+from resight.cli import base_parser, options_of, report_outcomes, summary_table
+from resight.config import Config, SettingError, convert_settings, read_toml
+from resight.job import JOBS, Job, Outcome, load_job
 from resight.launch import open_store
-from resight.lease import hold_lease
-from resight.tables import TABLES
+from resight.lease import LeaseError, hold_lease
+from resight.tables import TABLES, Table
 from resight.workspace import COLLECTION, Run, Workspace, delta_uri, now
 
 log = logging.getLogger("resight")
 FITTED = "fitted"  # in a run: the model that it fits, or the descriptors that it was fitted on
-OPTIONAL = {"import-descriptors", "fit-model", "evaluate"}  # only run when their settings are given
+OPTIONAL = {"import-descriptors", "fit-model", "diffuse", "evaluate"}  # run when settings are given
 
 
 def run_command(words: list[str]) -> int:
@@ -42,11 +43,12 @@ def run_command(words: list[str]) -> int:
     parsed = parser.parse_args(words)
     if parsed.name:
         raise SettingError("--name: a run has several builds; name them with the single jobs")
+    options = options_of(parsed)
     planned = plan_jobs(parsed.source, parsed.until, parsed.ground_truth, parsed.conf)
-    options = Options("", parsed.replace, parsed.lock, parsed.max_loss, parsed.accept_loss)
+    for _, conf in planned:
+        conf.check()
     begun, outcomes = time.monotonic(), list[Outcome]()
     made: dict[str, str] = {}
-    check_share(parsed.max_loss)
     with open_store(parsed, create=True) as store:
         for declared, conf in planned:
             log.info("%s ...", declared.name)
@@ -63,10 +65,10 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
     tables = read_toml(file)
     flat = [name for name, table in tables.items() if not isinstance(table, dict)]
     if flat:
-        raise SettingError(f"--conf: {flat[0]} is no table; settings stand in tables such as [build-graph]")
+        raise SettingError(f"{file}: {flat[0]} is no table; settings stand in tables such as [build-graph]")
     unknown = sorted(set(tables) - set(JOBS))
     if unknown:
-        raise SettingError(f"--conf: [{unknown[0]}] is no job; the jobs are: {', '.join(JOBS)}")
+        raise SettingError(f"{file}: [{unknown[0]}] is no job; the jobs are: {', '.join(JOBS)}")
     given: dict[str, dict[str, Any]] = {name: dict(tables.get(name, {})) for name in JOBS}
     given["ingest-images"]["source"] = source
     if not given["search"].get("queries"):
@@ -77,20 +79,20 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
     for name in JOBS[: JOBS.index(until) + 1]:
         if name in OPTIONAL and name not in tables and not given[name]:
             continue
-        planned.append(check_settings(name, given[name]))
+        written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
+        planned.append(check_settings(name, given[name], written, file))
         if name == "fit-model":
             whitened = {"descriptors": FITTED, "whitening": FITTED}
-            planned.append(check_settings("extract-features", whitened))
+            planned.append(check_settings("extract-features", whitened))  # of what the run makes itself
     return planned
 
 
-def check_settings(name: str, given: dict[str, Any]) -> tuple[Job, Config]:
-    """Give a job with its settings; `SettingError` names the job."""
+def check_settings(
+    name: str, given: dict[str, Any], written: Set[str] = frozenset(), file: Path | None = None
+) -> tuple[Job, Config]:
+    """Give a job with its settings; errors name job and key, and ``file`` where the key was ``written``."""
     declared = load_job(name)
-    try:
-        return declared, declared.config.from_mapping(given)
-    except SettingError as error:
-        raise SettingError(f"[{name}] {error}") from None
+    return declared, convert_settings(declared.config, given, file, written, job=name)
 
 
 def name_inputs(declared: Job, conf: Config, made: dict[str, str]) -> Config:
@@ -105,13 +107,19 @@ def name_inputs(declared: Job, conf: Config, made: dict[str, str]) -> Config:
 
 
 def builds_command(words: list[str]) -> int:
-    """List the builds of a workspace, or drop one."""
+    """List the builds of a workspace, drop one, or free what dropped ones left."""
     parser = base_parser("builds", "List the builds of a workspace with their settings and parents.")
-    parser.add_argument("--drop", metavar="NAME", help="delete the rows of this build from all its tables")
+    add = parser.add_argument
+    add(
+        "--drop", metavar="NAME", help="delete the rows of this build; on Delta its files stay until --vacuum"
+    )
+    add("--vacuum", action="store_true", help="delete files of dropped builds and of superseded versions")
     parsed = parser.parse_args(words)
     workspace = Workspace.open(parsed.workspace, parsed.format)
     if parsed.drop:
         drop_build(workspace, parsed.drop, parsed.lock)
+    if parsed.vacuum:
+        vacuum(workspace, parsed.lock)
     builds = workspace.builds()
     if parsed.json:
         sys.stdout.write(json.dumps([msgspec.to_builtins(run) for run in builds.values()]) + "\n")
@@ -145,15 +153,56 @@ def drop_build(workspace: Workspace, name: str, lock: str) -> None:
     if children:
         raise SettingError(f"--drop: {', '.join(children)} were made from {name!r}: drop them first")
     with hold_lease(files.join(workspace.root, "leases", f"{run.build_id}.json"), lock=lock):
-        sequence = 1 + last_sequence(workspace, run.build_id)
+        sequence = 1 + workspace.last_sequence(run.build_id)
         moment = now()
         dropped = {"sequence": sequence, "outputs": {}, "dropped": True, "committed_at": moment}
         dropped |= {"run_id": f"{moment:%Y%m%dT%H%M%S%f}-{run.build_id}", "job": "builds"}
         workspace.commit(msgspec.structs.replace(run, **dropped))
+        rows = ", ".join(f"{table} {output.n_rows}" for table, output in run.outputs.items())
+        log.info("dropped %s: %s rows", run.name, rows)
         for table_name in run.outputs:
-            table = TABLES[table_name]
-            uri = workspace.table_uri(table)
-            if workspace.format == "parquet":
-                files.delete(files.join(uri, run.build_id))
-            elif table.has_builds:
-                DeltaTable(delta_uri(uri)).delete(f"build_id = '{run.build_id}'")
+            delete_rows(workspace, TABLES[table_name], run.build_id)
+            files.delete(files.join(workspace.root, "shards", f"{table_name}-{run.build_id}"))
+    if workspace.format == "delta":
+        log.info("its files stay on the disk, because Delta keeps history: --vacuum deletes them")
+
+
+def delete_rows(workspace: Workspace, table: Table, build_id: str) -> None:
+    """Delete a dropped build from a table: its files on Parquet, its rows in the newest version on Delta."""
+    uri = workspace.table_uri(table)
+    if workspace.format == "parquet":
+        files.delete(files.join(uri, build_id))
+    elif table.has_builds and workspace.list_files(table, build_id, None):
+        DeltaTable(delta_uri(uri)).delete(f"build_id = '{build_id}'")
+
+
+def vacuum(workspace: Workspace, lock: str) -> int:
+    """Delete the files of Delta tables that no build needs; return their bytes.
+
+    A build that is being computed is left alone. Parquet tables are always as small as that.
+    """
+    freed, runs = dict[str, int](), workspace.runs()
+    builds = workspace.builds()
+    for build_id in sorted({run.build_id for run in runs}) if workspace.format == "delta" else ():
+        names = {name for run in runs if run.build_id == build_id for name in run.outputs}
+        try:
+            with hold_lease(files.join(workspace.root, "leases", f"{build_id}.json"), lock=lock):
+                for name in sorted(names):
+                    if build_id not in builds:  # a drop that was killed halfway
+                        delete_rows(workspace, TABLES[name], build_id)
+                    unused = workspace.unused_files(TABLES[name], build_id)
+                    delete_files(unused)
+                    freed |= unused
+        except LeaseError as error:
+            log.warning("build %s: %s; its files stay", build_id, error)
+    log.info("freed %d files, %.1f MB", len(freed), sum(freed.values()) / 1e6)
+    return sum(freed.values())
+
+
+def delete_files(paths: Iterable[str]) -> None:
+    """Delete data files with the checksums that Hadoop writes beside them on local disks."""
+    for path in paths:
+        files.delete(path)
+        folder, _, name = path.rpartition("/")
+        if files.local_path(path) is not None:
+            files.delete(f"{folder}/.{name}.crc")

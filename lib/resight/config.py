@@ -7,14 +7,17 @@ of the digest.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-__all__ = ["Config", "Meta", "SettingError", "execution", "load_config", "setting_meta"]
+from resight import files
+
+__all__ = ["Config", "Meta", "SettingError", "execution", "load_config", "require_local", "setting_meta"]
 
 
 class SettingError(ValueError):
@@ -48,18 +51,53 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Propose a name for the build, such as ``lite0-gem``; "" for the job's own name."""
         return ""
 
+    def check(self) -> None:
+        """Look for the local files that the settings name: called before Spark and before a run's first job.
+
+        Raises
+        ------
+        SettingError
+            One is missing. What lies on a remote store is found out by the job.
+        """
+        self.weights_digest()
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Check ``values`` against the fields; raise `SettingError` with the key and what is allowed."""
         unknown = sorted(set(values) - set(cls.__struct_fields__))
         if unknown:
-            raise SettingError(
-                f"unknown setting {unknown[0]!r}; {cls.__name__} knows {', '.join(cls.__struct_fields__)}"
-            )
+            known = ", ".join(cls.__struct_fields__)
+            raise SettingError(f"{unknown[0]}: unknown setting; {cls.__name__} knows {known}")
         try:
             return msgspec.convert(dict(values), cls)
         except msgspec.ValidationError as error:
-            raise SettingError(str(error)) from None
+            raise SettingError(key_first(str(error))) from None
+
+
+def key_first(message: str) -> str:
+    """Put the key before what msgspec says about it.
+
+    >>> key_first("Expected `int` >= 1 - at `$.depth`"), key_first("Expected `str`, got `int` - at `$[2]`")
+    ('depth: Expected `int` >= 1', '[2]: Expected `str`, got `int`')
+    """
+    found = re.fullmatch(r"(.*) - at `\$\.?(.*)`", message, re.DOTALL)
+    if found:
+        return f"{found[2]}: {found[1]}"
+    lacking = re.fullmatch(r"Object missing required field `(\w+)`", message)
+    return f"{lacking[1]}: this setting is required" if lacking else message
+
+
+def check_share(value: float, option: str) -> None:
+    """Raise `SettingError` naming ``option`` where ``value`` is no share."""
+    if not 0 <= value <= 1:
+        raise SettingError(f"{option} {value}: a share from 0 to 1")
+
+
+def require_local(uri: str, option: str) -> None:
+    """Raise `SettingError` naming ``option`` where ``uri`` is a local path and nothing is there."""
+    path = files.local_path(files.absolute(uri))
+    if path is not None and not path.exists():
+        raise SettingError(f"{option}: no such file or folder: {path}")
 
 
 def digest_of(value: Any) -> str:
@@ -86,8 +124,21 @@ def is_annotated(hint: Any) -> bool:
 
 
 def load_config(cls: type[Config], file: Path | None, options: Mapping[str, Any]) -> Config:
-    """Read settings from a TOML ``file``, override them by ``options``."""
-    return cls.from_mapping(read_toml(file) | dict(options))
+    """Read settings from a TOML ``file``, override them by ``options``; errors name file and key."""
+    values = read_toml(file)
+    return convert_settings(cls, values | dict(options), file, set(values) - set(options))
+
+
+def convert_settings(
+    cls: type[Config], values: Mapping[str, Any], file: Path | None, keys: Set[str], *, job: str = ""
+) -> Config:
+    """Check ``values``; errors name ``job`` and key, and ``file`` where that is one of its ``keys``."""
+    try:
+        return cls.from_mapping(values)
+    except SettingError as error:
+        message = f"{job}.{error}" if job else str(error)
+        key = re.split(r"[:.\[]", str(error), maxsplit=1)[0]
+        raise SettingError(f"{file}: {message}" if key in keys else message) from None
 
 
 def read_toml(file: Path | None) -> dict[str, Any]:

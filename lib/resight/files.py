@@ -6,6 +6,7 @@ written atomically; on a local or mounted disk `create_once` also guarantees tha
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -35,6 +36,17 @@ def absolute(uri: str) -> str:
     """Make a local path absolute; other URIs stay as they are."""
     path = local_path(uri)
     return uri.rstrip("/") if path is None else str(path.expanduser().absolute())
+
+
+def spark_uri(uri: str, *, pattern: bool = False) -> str:
+    """Spell ``uri`` for Spark, whose default file system need not be the local one.
+
+    A local path becomes absolute and gets its scheme. Readers of files take a ``pattern``: there the letters
+    of globs are escaped.
+    """
+    path = uri if uri.startswith("dbfs:") else absolute(uri)
+    escaped = re.sub(r"([\[\]{}*?\\])", r"\\\1", path) if pattern else path
+    return f"file:{escaped}" if path.startswith("/") else escaped
 
 
 def remote_path(uri: str) -> tuple[fs.FileSystem, str]:

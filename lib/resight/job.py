@@ -15,11 +15,11 @@ from typing import Any
 import msgspec
 
 from resight import files
-from resight.config import Config, SettingError, digest_of
+from resight.config import Config, SettingError, check_share, digest_of
 from resight.lease import hold_lease
 from resight.store import LossError, RunContext, TableStore
 from resight.tables import TABLES, Table
-from resight.workspace import COLLECTION, Run, Workspace, now
+from resight.workspace import COLLECTION, Run, Workspace, ancestor, now
 
 JOBS = (  # in the order in which data flows
     "ingest-images",
@@ -27,6 +27,7 @@ JOBS = (  # in the order in which data flows
     "import-descriptors",
     "fit-model",
     "build-graph",
+    "diffuse",
     "find-duplicates",
     "search",
     "evaluate",
@@ -36,12 +37,13 @@ JOBS = (  # in the order in which data flows
 
 @dataclass(frozen=True)
 class Input:
-    """A table that a job reads; ``setting`` names the build, an ``optional`` one is read only when named."""
+    """A table that a job reads; ``setting`` names the build, an ``optional`` one may be missing."""
 
     table: Table
     setting: str = ""
     optional: bool = False
     newest: bool = True  # of an optional one: without a name, the newest if there is any
+    when: Callable[[Any], bool] = bool  # read only where this says so of the settings
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,14 @@ class Options:
     name: str = ""
     replace: bool = False
     lock: str = "file"
-    max_loss: float = 0.05
+    max_removed: float = 0.05  # share of the collection
+    max_bad: float = 0.05
     accept_loss: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the limits of the guard."""
+        check_share(self.max_removed, "--max-removed")
+        check_share(self.max_bad, "--max-bad")
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,8 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
         name = choose_name(declared, conf, workspace, build_id, options)
         versions = input_versions(declared, conf, inputs)
         run_id = f"{started:%Y%m%dT%H%M%S%f}-{build_id}"
-        context = RunContext(run_id, build_id, inputs, previous, options.max_loss, options.accept_loss)
+        limits = options.max_removed, options.max_bad, options.accept_loss
+        context = RunContext(run_id, build_id, inputs, previous, *limits)
         bound = TableStore(workspace, store.session, context)
         if previous and is_current(declared, workspace, previous, versions):
             rename(workspace, previous, name)
@@ -152,7 +161,7 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
 def rename(workspace: Workspace, run: Run, name: str) -> None:
     """Let the build of ``run`` be called ``name`` from now on."""
     if name != run.name:
-        sequence = 1 + last_sequence(workspace, run.build_id)
+        sequence = 1 + workspace.last_sequence(run.build_id)
         changes = {"name": name, "sequence": sequence, "written": (), "committed_at": now()}
         workspace.commit(msgspec.structs.replace(run, **changes))
 
@@ -173,7 +182,7 @@ def describe_run(
         job=declared.name,
         build_id=context.build_id,
         name=name,
-        sequence=1 + last_sequence(store.workspace, context.build_id),
+        sequence=1 + store.workspace.last_sequence(context.build_id),
         settings=msgspec.to_builtins(conf),
         settings_hash=conf.digest,
         parents={k: r.build_id for k, r in context.inputs.items() if r.build_id != COLLECTION},
@@ -199,7 +208,7 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
     builds, chosen = workspace.builds(), dict[str, Run]()
     for wanted in declared.inputs:
         table, name = wanted.table, getattr(conf, wanted.setting) if wanted.setting else ""
-        if wanted.optional and not wanted.newest and not name:
+        if not wanted.when(conf) or (wanted.optional and not wanted.newest and not name):
             continue
         build = name or ancestor(table, list(chosen.values()), builds)
         exists = any(table.name in run.outputs for run in builds.values())
@@ -209,22 +218,10 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
             chosen[table.name] = workspace.find_build(table, build)
         except SettingError as error:
             option = f"--{wanted.setting}: " if wanted.setting else ""
-            raise SettingError(f"{declared.name}: {option}{error}") from None
+            makers = [name for name in JOBS if any(t is table for t in load_job(name).writes)]
+            hint = f" (resight {' or '.join(makers)} writes it)"
+            raise SettingError(f"{declared.name}: {option}{error}{hint}") from None
     return chosen
-
-
-def ancestor(table: Table, chosen: list[Run], builds: dict[str, Run]) -> str:
-    """Find the build of ``table`` in the history of the inputs chosen so far; "" when there is none."""
-    for run in chosen:
-        if not table.has_builds:
-            break
-        if table.name in run.outputs:
-            return run.build_id
-        parents = [builds[build] for build in run.parents.values() if build in builds]
-        found = run.parents.get(table.name) or ancestor(table, parents, builds)
-        if found:
-            return found
-    return ""
 
 
 def identify(declared: Job, conf: Config, inputs: dict[str, Run]) -> str:
@@ -299,12 +296,7 @@ def is_current(declared: Job, workspace: Workspace, previous: Run, versions: dic
     if versions != previous.inputs or versions.get("external") == "" or not declared.writes:
         return False
     return all(
-        table.name in previous.outputs
-        and workspace.is_clean(table, previous.build_id, previous.outputs[table.name])
+        workspace.is_clean(table, previous.build_id, previous.outputs[table.name])
         for table in declared.writes
+        if table.name in previous.outputs  # some tables are written only when the settings ask for them
     )
-
-
-def last_sequence(workspace: Workspace, build_id: str) -> int:
-    """Give the number of a build's last committed run, dropped or not; 0 before the first."""
-    return max((run.sequence for run in workspace.runs() if run.build_id == build_id), default=0)

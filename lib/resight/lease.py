@@ -1,6 +1,7 @@
 """One run per build at a time: a lease file with owner and heartbeat.
 
-A lease whose owner is a dead process of this machine, or whose heartbeat stopped, is taken over.
+A lease is taken over when its owner is a dead process that can be looked up from here (same host, boot and
+process namespace), or when its heartbeat stopped.
 """
 
 import json
@@ -39,8 +40,7 @@ def hold_lease(uri: str, *, lock: str = "file") -> Iterator[None]:
             f"--lock: the store of {uri} has no create-if-absent; let your scheduler run one job per "
             "workspace at a time and say --lock none"
         )
-    owner = {"host": socket.gethostname(), "pid": os.getpid(), "started": process_start(os.getpid())}
-    owner["token"] = uuid.uuid4().hex
+    owner = place() | {"pid": os.getpid(), "started": process_start(os.getpid()), "token": uuid.uuid4().hex}
     acquire(uri, owner)
     stop = threading.Event()
     beat = threading.Thread(target=keep_alive, args=(uri, owner, stop), daemon=True)
@@ -89,9 +89,19 @@ def keep_alive(uri: str, owner: dict, stop: threading.Event) -> None:
         files.write_bytes(uri, encode(owner))
 
 
+def place() -> dict[str, str | None]:
+    """Tell where process ids mean what they mean here; None where the system does not say."""
+    boot, namespace = None, None
+    with suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    with suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
+    return {"host": socket.gethostname(), "boot": boot, "pid_namespace": namespace}
+
+
 def is_alive(owner: dict) -> bool:
     """Whether the owner of a lease still runs, as far as can be known from here."""
-    if owner["host"] == socket.gethostname():
+    if all(key in owner and owner[key] == value for key, value in place().items()):
         return process_start(owner["pid"]) == owner["started"] and owner["started"] is not None
     return time.time() - owner["seen"] < EXPIRY
 

@@ -5,7 +5,7 @@ The only place that knows the table format when writing (`resight.workspace` kno
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +15,6 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from resight import files
-from resight.config import digest_of
 from resight.reader import Reader
 from resight.tables import Table
 from resight.workspace import KEPT_RUNS, Output, Run, Workspace
@@ -27,7 +26,7 @@ KEEP_HISTORY = {  # a build is read at its version however long other builds go 
 
 
 class LossError(RuntimeError):
-    """A run would lose more of the collection than `RunContext.max_loss` allows; nothing is committed."""
+    """More of the collection would go, or turned bad, than the run allows; nothing is committed."""
 
 
 @dataclass
@@ -38,7 +37,8 @@ class RunContext:
     build_id: str
     inputs: dict[str, Run]  # table -> the run whose version is read
     previous: Run | None  # the last committed run of this build
-    max_loss: float = 0.05
+    max_removed: float = 0.05
+    max_bad: float = 0.05
     accept_loss: bool = False
     outputs: dict[str, Output] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
@@ -108,9 +108,11 @@ class TableStore:
         """Read one version of one build."""
         uri = self.workspace.table_uri(table)
         if self.workspace.format == "delta":
-            frame = self.spark.read.format("delta").option("versionAsOf", output.version).load(uri)
+            reader = self.spark.read.format("delta").option("versionAsOf", output.version)
+            frame = reader.load(files.spark_uri(uri))
             return frame.where(sf.col("build_id") == build_id) if table.has_builds else frame
-        folders = [files.join(uri, build_id, name) for name in output.version.split("+")]
+        names = output.version.split("+")
+        folders = [files.spark_uri(files.join(uri, build_id, name), pattern=True) for name in names]
         frame = self.spark.read.schema(spark_schema(table)).parquet(*folders)
         return frame.select(sf.lit(build_id).alias("build_id"), "*") if table.has_builds else frame
 
@@ -124,7 +126,7 @@ class TableStore:
         uri = self.workspace.table_uri(table)
         if self.workspace.format == "parquet":
             version = self.run.run_id
-            folder = files.join(uri, self.run.build_id, version)
+            folder = files.spark_uri(files.join(uri, self.run.build_id, version))
             frame.drop("build_id").write.mode("overwrite").parquet(folder)
         else:
             writer = frame.write.format("delta").mode("overwrite").option("userMetadata", self.run.run_id)
@@ -133,7 +135,7 @@ class TableStore:
                 writer = writer.partitionBy("build_id")
                 if files.exists(files.join(uri, "_delta_log")):
                     writer = writer.option("replaceWhere", f"build_id = '{self.run.build_id}'")
-            writer.save(uri)
+            writer.save(files.spark_uri(uri))
             version = self.workspace.newest_version(table)
         self.record(table, version, properties)
 
@@ -178,8 +180,9 @@ class TableStore:
         sets = ", ".join(f"t.`{c}` = s.`{c}`" for c in fresh.columns if c not in table.key)
         names = ", ".join(f"`{c}`" for c in fresh.columns)
         values = ", ".join(f"s.`{c}`" for c in fresh.columns)
+        target = files.spark_uri(self.workspace.table_uri(table)).replace("`", "``")
         self.spark.sql(
-            f"MERGE INTO delta.`{self.workspace.table_uri(table)}` t USING resight_fresh s "
+            f"MERGE INTO delta.`{target}` t USING resight_fresh s "
             f"ON {' AND '.join(on)} WHEN MATCHED AND s.is_gone THEN DELETE "
             + (f"WHEN MATCHED THEN UPDATE SET {sets} " if sets else "")
             + f"WHEN NOT MATCHED AND NOT s.is_gone THEN INSERT ({names}) VALUES ({values})"
@@ -190,7 +193,7 @@ class TableStore:
         """Remember what the run will commit for ``table``."""
         build = self.run.build_id
         listed = self.workspace.list_files(table, build, version)
-        output = Output(version, digest_of(listed), 0, properties or {})
+        output = Output(version, self.workspace.digest_files(listed), 0, properties or {})
         rows, statuses = count_rows(self.open(table, build, output), "status" in table.schema.names)
         self.run.outputs[table.name] = Output(version, output.digest, rows, output.properties, statuses)
 
@@ -233,8 +236,8 @@ class TableStore:
     def persist(self, name: str, frame: DataFrame) -> DataFrame:
         """Compute ``frame`` once and read it back from the staging folder of this run."""
         uri = files.join(self.staging(self.run.run_id), name)
-        frame.write.mode("overwrite").parquet(uri)
-        return self.spark.read.schema(frame.schema).parquet(uri)
+        frame.write.mode("overwrite").parquet(files.spark_uri(uri))
+        return self.spark.read.schema(frame.schema).parquet(files.spark_uri(uri, pattern=True))
 
     def hold(self, frame: DataFrame) -> DataFrame:
         """Compute ``frame`` once, under a name of its own: what operators with several steps ask for."""
@@ -254,12 +257,15 @@ class TableStore:
         """Report figures in the run's summary and its row."""
         self.run.notes.update(figures)
 
-    def check_loss(self, n_lost: int, n_before: int, what: str) -> None:
-        """Raise `LossError` when the run would lose more than the allowed share of what was there."""
-        if n_before and n_lost / n_before > self.run.max_loss and not self.run.accept_loss:
+    def check_loss(
+        self, n_lost: int, n_before: int, what: str, *, kind: Literal["removed", "bad"] = "removed"
+    ) -> None:
+        """Raise `LossError` when a larger share than allowed would be ``removed``, or could not be used."""
+        allowed = self.run.max_removed if kind == "removed" else self.run.max_bad
+        if n_before and n_lost / n_before > allowed and not self.run.accept_loss:
             raise LossError(
-                f"{what}: {n_lost} of {n_before} ({n_lost / n_before:.1%}) would go, more than the allowed "
-                f"{self.run.max_loss:.0%}; nothing was changed. Look into it, or say --accept-loss"
+                f"{what}: {n_lost} of {n_before} ({n_lost / n_before:.1%}) {kind}, more than --max-{kind} "
+                f"{allowed:g} allows; nothing was changed. Look into it, or say --accept-loss"
             )
 
 

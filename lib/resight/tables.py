@@ -124,10 +124,31 @@ COMPONENTS = computed(
     {"node_id": pa.int64(), "component_id": pa.int64()},
     "The connected component of a node, named by its smallest node_id.",
 )
+MANIFOLD_NEIGHBORS = computed(
+    "manifold_neighbors",
+    "src",
+    {
+        "src": pa.int64(),
+        "dst": pa.binary(),
+        "score": pa.binary(),
+        "residual": pa.float64(),  # relative, of the system on the shortlist
+        "graph_version": pa.string(),  # of the edges that the row was computed from
+    },
+    "The offline diffusion of an image: the best nodes by score, which may be itself, packed. A copy has the "
+    "row of the image that stands for it (nodes.dup_of).",
+)
 QUERIES = computed(
     "queries",
     "query_id",
-    {"query_id": pa.int64(), "uri": pa.string()} | BOX | {"image_id": pa.int64()} | STATUS,
+    {"query_id": pa.int64(), "uri": pa.string()}
+    | BOX
+    | {"image_id": pa.int64()}
+    | STATUS
+    | {
+        "no_support": pa.bool_(),  # the graph has nothing near the query: similarity alone ranks
+        "iterations": pa.int32(),  # of the solver
+        "residual": pa.float64(),  # relative, of the scores returned
+    },
     "A query: an image, or a box of one; image_id when it is of the collection.",
 )
 RESULTS = computed(
@@ -141,6 +162,20 @@ RESULTS = computed(
         "score": pa.float32(),
     },
     "The ordered answer to a query; ranks count from 0.",
+)
+EXPLANATIONS = computed(
+    "explanations",
+    "query_id image_id hop",
+    {
+        "query_id": pa.int64(),
+        "image_id": pa.int64(),  # the result
+        "hop": pa.int32(),  # from 0
+        "src": pa.int64(),  # null: the query
+        "dst": pa.int64(),
+        "affinity": pa.float64(),
+        "product": pa.float64(),  # of the affinities so far
+    },
+    "A hop of the chain of images, of greatest product, that leads from a query to a result.",
 )
 DUPLICATE_PAIRS = computed(
     "duplicate_pairs",

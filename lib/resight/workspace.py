@@ -6,6 +6,7 @@ job leaves nothing that anyone reads.
 """
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,6 +75,9 @@ class Workspace:
         """Open ``root``, making it when ``create``; `SettingError` when it cannot be used."""
         root = files.absolute(root)
         marker = files.join(root, "workspace.json")
+        coded = re.search(r"%[0-9A-Fa-f]{2}", root)
+        if create and coded and format != "parquet" and not files.exists(marker):
+            raise SettingError(f"--workspace: Delta reads {coded[0]} in {root} as a letter: --format parquet")
         try:
             if create and not files.exists(marker):
                 head = {"format_version": FORMAT_VERSION, "format": format or "delta"}
@@ -109,6 +113,10 @@ class Workspace:
         if not files.create_once(files.join(self.root, "runs", name), msgspec.json.encode(run)):
             raise RuntimeError(f"another run of build {run.build_id} was committed meanwhile: run again")
 
+    def last_sequence(self, build_id: str) -> int:
+        """Give the number of a build's last committed run, dropped or not; 0 before the first."""
+        return max((run.sequence for run in self.runs() if run.build_id == build_id), default=0)
+
     def builds(self) -> dict[str, Run]:
         """Map every build that was not dropped to its last run, oldest first."""
         last: dict[str, Run] = {}
@@ -122,8 +130,7 @@ class Workspace:
         """Find the build of ``table`` called ``name`` (or with that id), by default the newest."""
         having = [run for run in self.builds().values() if table.name in run.outputs]
         if not having:
-            makers = f"run the job that writes it first (resight --help); workspace {self.root}"
-            raise SettingError(f"table {table.name!r} is missing: {makers}")
+            raise SettingError(f"table {table.name!r} is missing in the workspace {self.root}")
         chosen = [run for run in having if name in ("", run.name, run.build_id)]
         if not chosen:
             known = ", ".join(sorted(run.name for run in having))
@@ -164,6 +171,34 @@ class Workspace:
             for folder in found - kept:
                 files.delete(files.join(uri, folder))
 
+    def unused_files(self, table: Table, build_id: str) -> dict[str, int]:
+        """List the files of a build in a Delta table that nothing reads any more, with sizes.
+
+        Read are the versions that the build's last `KEPT_RUNS` runs since it was last dropped name, and the
+        newest one. Other builds are read at older versions too, but every file belongs to one build.
+
+        Raises
+        ------
+        RuntimeError
+            A file that is needed is not where the table says: then nothing is judged unused.
+        """
+        uri = self.table_uri(table)
+        folder = files.join(uri, f"build_id={build_id}") if table.has_builds else uri
+        runs = [run for run in self.runs() if run.build_id == build_id]
+        drops = [i for i, run in enumerate(runs, 1) if run.dropped]
+        recent = [run for run in runs[drops[-1] if drops else 0 :] if table.name in run.outputs]
+        versions = {run.outputs[table.name].version for run in recent[-KEPT_RUNS:]}
+        used = set(self.list_files(table, build_id, None))
+        used.update(*(self.list_files(table, build_id, version) for version in versions))
+        found = {
+            files.join(folder, name): size
+            for name, size in files.list_files(folder, recursive=True).items()
+            if name.endswith(".parquet") and not name.startswith("_")  # _delta_log holds checkpoints
+        }
+        if used - set(found):
+            raise RuntimeError(f"table {table.name}: {min(used - set(found))} is missing; nothing is deleted")
+        return {path: size for path, size in found.items() if path not in used}
+
     def newest_version(self, table: Table) -> str:
         """Give the newest version of a Delta table, committed by a run or not."""
         return str(DeltaTable(delta_uri(self.table_uri(table))).version())
@@ -175,13 +210,17 @@ class Workspace:
         except (OSError, ValueError, DeltaError):  # a table or a version that is gone
             return False
         sizes = files.file_sizes(list(committed))
-        return digest_of(committed) == output.digest and sizes == list(committed.values())
+        return self.digest_files(committed) == output.digest and sizes == list(committed.values())
 
     def is_clean(self, table: Table, build_id: str, output: Output) -> bool:
         """Whether the newest state of the table, committed or not, still equals ``output``."""
         if self.format == "parquet":
             return True  # folders are written once and never changed
-        return digest_of(self.list_files(table, build_id, None)) == output.digest
+        return self.digest_files(self.list_files(table, build_id, None)) == output.digest
+
+    def digest_files(self, listed: dict[str, int]) -> str:
+        """Hash file names and sizes; a workspace that was moved as a whole keeps its digests."""
+        return digest_of({path.removeprefix(self.root): size for path, size in listed.items()})
 
     def dataset(self, table: Table, build_id: str, output: Output) -> ds.Dataset:
         """Open the rows of a committed build for pyarrow, ``build_id`` left out."""
@@ -200,6 +239,20 @@ class Workspace:
     def staging(self) -> str:
         """Folder of unfinished work; nothing in it is ever read as a result."""
         return files.join(self.root, "staging")
+
+
+def ancestor(table: Table, chosen: list[Run], builds: dict[str, Run]) -> str:
+    """Find the build of ``table`` in the history of the inputs chosen so far; "" when there is none."""
+    for run in chosen:
+        if not table.has_builds:
+            break
+        if table.name in run.outputs:
+            return run.build_id
+        parents = [builds[build] for build in run.parents.values() if build in builds]
+        found = run.parents.get(table.name) or ancestor(table, parents, builds)
+        if found:
+            return found
+    return ""
 
 
 def delta_uri(uri: str) -> str:

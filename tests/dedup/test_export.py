@@ -4,7 +4,10 @@ import json
 import pyarrow as pa
 import pytest
 
-from resight.dedup.export import REMOVABLE, write_list
+from resight.dedup.export import EXPORTED, write_list
+from resight.jobs.find_duplicates import locate_images
+from resight.store import spark_schema
+from resight.tables import IMAGES, SOURCES
 
 ROW = {
     "uri": "a.jpg",
@@ -15,11 +18,13 @@ ROW = {
     "similarity": 0.9,
     "reason": "larger: 2x2 over 1x1",
     "n_bytes": 12,
+    "archive": None,
+    "member": None,
 }
 
 
 def export(folder, *changes):
-    table = pa.Table.from_pylist([ROW | change for change in changes], REMOVABLE)
+    table = pa.Table.from_pylist([ROW | change for change in changes], EXPORTED)
     files = [folder / "gone.csv", folder / "gone.jsonl"]
     assert write_list(table.to_batches(max_chunksize=2), files) == len(changes)
     with files[0].open(encoding="utf-8", newline="") as stream:
@@ -32,6 +37,34 @@ def test_a_uri_that_would_be_a_formula_names_the_same_file_in_csv(tmp_path, uri)
     cells, objects = export(tmp_path, {"uri": uri})
     assert cells[0]["uri"] == "./" + uri
     assert objects[0]["uri"] == uri
+
+
+def test_a_member_of_a_tar_is_named_by_archive_and_member(tmp_path):
+    member = {"uri": "/d/s.tar/=1.jpg", "archive": "/d/s.tar", "member": "=1.jpg"}
+    cells, objects = export(tmp_path, member, {})
+    assert (cells[0]["archive"], cells[0]["member"]) == ("/d/s.tar", "'=1.jpg")
+    assert objects[0] == {**ROW, **member, "image_id": str(ROW["image_id"]), "group_id": "3"}
+    assert (cells[1]["archive"], objects[1]["archive"]) == ("", None)
+
+
+def test_images_are_located_below_the_root_of_their_source(spark):
+    images = pa.Table.from_pylist(
+        [
+            {"source_id": "f", "uri": "sub/a.tar/b.jpg", "byte_offset": None},
+            {"source_id": "t", "uri": "x/S.TAR/two\nlines.tar/b.jpg", "byte_offset": 512},
+            {"source_id": "v", "uri": "item 7", "byte_offset": None},
+        ],
+        IMAGES.schema,
+    )
+    places = {"f": ("/", "folder"), "t": ("/d", "tar"), "v": ("/d/v.npy", "vectors")}
+    rows = [(key, root, kind, root) for key, (root, kind) in places.items()]
+    located = locate_images(spark.createDataFrame(images), spark.createDataFrame(rows, spark_schema(SOURCES)))
+    found = {r["source_id"]: (r["uri"], r["archive"], r["member"]) for r in located.collect()}
+    assert found == {
+        "f": ("/sub/a.tar/b.jpg", None, None),
+        "t": ("/d/x/S.TAR/two\nlines.tar/b.jpg", "/d/x/S.TAR", "two\nlines.tar/b.jpg"),
+        "v": ("item 7", None, None),
+    }
 
 
 def test_a_reason_that_would_be_a_formula_is_quoted_in_csv(tmp_path):

@@ -40,6 +40,19 @@ def test_the_query_left_out_of_its_own_ranking_does_not_make_it_cut():
     assert found["cut"] == 0
 
 
+def test_a_query_that_counts_as_positive_is_found_first_where_its_list_leaves_it_out():
+    truth = build_query_truth(np.array([5, 6, 7]), ["positive"] * 3, own=4)
+    protocols = find_protocols(["ukb", "leave_one_out"])
+    out, within = (
+        evaluate_ranking(np.array(ids), np.arange(len(ids))[::-1].astype(float), truth, protocols=protocols)
+        for ids in ([5, 9, 6, 7], [4, 5, 9, 6, 7])
+    )
+    assert out["ukb"] | {"depth": 5} == within["ukb"]
+    assert out["ukb"]["ukb"] == 3
+    assert out["leave_one_out"] | {"depth": 5} == within["leave_one_out"]
+    assert "ukb" not in out["leave_one_out"]
+
+
 def test_an_image_ranked_twice_is_refused():
     with pytest.raises(ValueError, match="image 5 is ranked twice"):
         evaluate_old([5, 9, 5], [3, 2, 1], [5])

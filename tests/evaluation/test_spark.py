@@ -8,7 +8,13 @@ import pytest
 from resight.evaluation.pair_metrics import score_pairs
 from resight.evaluation.protocols import PROTOCOLS, build_query_truth, find_protocols
 from resight.evaluation.ranking_metrics import evaluate_ranking
-from resight.evaluation.spark import evaluate_pairs, evaluate_queries, resolve_truth
+from resight.evaluation.spark import (
+    evaluate_answers,
+    evaluate_pairs,
+    evaluate_queries,
+    resolve_truth,
+    summarise_queries,
+)
 from resight.evaluation.summary import summarise
 
 TRUTH = "query_id bigint, image_id bigint, label string, family string"
@@ -108,6 +114,40 @@ def test_a_corrupt_answer_names_its_method_and_query(spark):
     )
     with pytest.raises(Exception, match="method global, query 4: image 10 is ranked twice"):
         frame.collect()
+
+
+def test_aggregates_of_many_queries_are_those_of_the_bootstrap(spark, rng):
+    n = 3000
+    frame = pd.DataFrame({"query_id": np.arange(n), "family": np.array(["a", "b", "b"])[np.arange(n) % 3]})
+    parts = []
+    for metric, value in (
+        ("ap_step", rng.random(n)),
+        ("recall@5", rng.random(n) ** 2),
+        ("depth", np.full(n, 7.0)),
+    ):
+        value[::10] = np.nan
+        parts.append(frame.assign(protocol="old", method="global", metric=metric, value=value))
+    rows = pd.concat(parts)[["protocol", "method", "query_id", "family", "metric", "value"]]
+    names = ["family", "metric"]
+    expected = summarise(rows).to_pandas().set_index(names).sort_index()
+    found = summarise_queries(spark.createDataFrame(rows)).toPandas().set_index(names).sort_index()
+    assert found.index.equals(expected.index)
+    np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-12)
+    np.testing.assert_array_equal(found["n_queries"], expected["n_queries"])
+    for end in ("ci_low", "ci_high"):
+        np.testing.assert_allclose(found[end], expected[end], atol=2e-3)
+
+
+def test_answers_in_one_list_leave_out_junk_and_the_query_itself(spark):
+    answers = [(1, 10, 0.9), (1, 11, 0.8), (1, 1, 1.0), (1, 12, 0.7), (2, 10, 0.75), (9, 10, 1.0)]
+    results = spark.createDataFrame(answers, "query_id bigint, image_id bigint, score float")
+    labels = [(1, 10, "easy"), (1, 11, "junk"), (1, 12, "hard"), (2, -5, "positive")]
+    truth = spark.createDataFrame(labels, "query_id bigint, image_id bigint, label string")
+    own = spark.createDataFrame([(1, 1)], "query_id bigint, image_id bigint")
+    figures = {row.metric: row.value for row in evaluate_answers(results, truth, own).collect()}
+    pairs, scores = np.array([(1, 10), (1, 12), (2, 10)]), np.array([0.9, 0.7, 0.75])
+    expected = score_pairs(pairs, scores, np.array([(1, 10), (1, 12), (2, -5)]))
+    assert figures == pytest.approx(expected | {"n_truth": 3})
 
 
 PAIRS = "query_id bigint, image_id bigint, score float"

@@ -11,6 +11,7 @@ import torch
 
 from resight.features import extract
 from resight.features.backbones import load_backbone
+from resight.features.describe import Described
 from resight.features.extract import batches_by_shape, extract_contents, map_ahead
 from resight.features.pooling import gem, normalize
 from resight.features.settings import ExtractSettings
@@ -42,7 +43,7 @@ def cosines(a, b):
 
 
 def test_every_photo_has_a_row_and_bad_ones_say_why(contents):
-    vectors, status, error = extract_contents(contents, SMALL, device="cpu")
+    vectors, status, error, _ = extract_contents(contents, SMALL, device="cpu")
     assert vectors.shape == (9, 1280)
     assert vectors.dtype == np.float32
     bad = {2: "missing", 6: "undecodable"}
@@ -57,7 +58,7 @@ def test_one_photo_equals_the_definition_written_out():
     small = cv2.resize(pixels, (96, 64), interpolation=cv2.INTER_AREA)
     maps = load_backbone(SMALL, device="cpu").maps(small[None].copy())[0]
     settings = msgspec.structs.replace(SMALL, pooling="gem")
-    vectors, _, _ = extract_contents([encode(pixels)], settings, device="cpu")
+    vectors, *_ = extract_contents([encode(pixels)], settings, device="cpu")
     np.testing.assert_allclose(vectors, normalize(gem(maps, 3.0)), atol=1e-6)
 
 
@@ -116,10 +117,21 @@ def test_whitening_is_applied_to_the_vectors(contents):
     fine = [s == "ok" for s in raw.status]
     sums = CovarianceSums.of_rows(raw.vectors[fine])
     whitening, _ = fit_pca_whitening(sums, dims=4, power=0.3)
-    got = extract_contents(contents, SMALL, whitening=whitening, device="cpu")
+    got = extract_contents(contents, SMALL, whitening=[whitening], device="cpu")
     np.testing.assert_allclose(got.vectors[fine], whitening.apply(raw.vectors[fine]), atol=1e-6)
     assert got.vectors[2].tolist() == [0, 0, 0, 0]
     assert got.status == raw.status
+
+
+def test_whitenings_are_applied_one_after_the_other(contents, rng):
+    chain = [Whitening(rng.normal(size=d) * 0.01, rng.normal(size=(d, D))) for d, D in ((1280, 9), (9, 3))]
+    raw = extract_contents(contents[:1], SMALL, device="cpu").vectors
+    got = extract_contents(contents[:1], SMALL, whitening=chain, device="cpu").vectors
+    np.testing.assert_allclose(got, chain[1].apply(chain[0].apply(raw)), atol=1e-5)
+    settings = msgspec.structs.replace(SMALL, whiten_regions=True)
+    first = extract_contents(contents[:1], settings, whitening=chain[:1], device="cpu").vectors
+    both = extract_contents(contents[:1], settings, whitening=chain, device="cpu").vectors
+    np.testing.assert_allclose(both, chain[1].apply(first), atol=1e-5)
 
 
 def test_whitened_regions_are_no_whitened_vectors(contents, rng):
@@ -127,8 +139,8 @@ def test_whitened_regions_are_no_whitened_vectors(contents, rng):
     turn, _ = np.linalg.qr(rng.normal(size=(1280, 8)))
     for mean, same in ((np.zeros(1280), True), (np.full(1280, 0.02), False)):
         whitening = Whitening(mean, np.eye(1280) if same else turn)
-        regions = extract_contents(contents[:1], settings, whitening=whitening, device="cpu")
-        vectors = extract_contents(contents[:1], SMALL, whitening=whitening, device="cpu")
+        regions = extract_contents(contents[:1], settings, whitening=[whitening], device="cpu")
+        vectors = extract_contents(contents[:1], SMALL, whitening=[whitening], device="cpu")
         assert (cosines(regions.vectors, vectors.vectors)[0] > 1 - 1e-6) == same
 
 
@@ -153,10 +165,10 @@ def test_zero_and_nan_descriptors_have_their_status(monkeypatch, contents):
         rows = iter([[np.nan, 1], [0, 0], [0.6, 0.8]])
 
         def describe(self, pixels):
-            return np.array([next(self.rows)], np.float32)
+            return Described(np.array([next(self.rows)], np.float32))
 
     monkeypatch.setattr(extract, "build_describer", lambda *_, **__: Odd())
-    vectors, status, error = extract_contents(contents[3:6], SMALL)
+    vectors, status, error, _ = extract_contents(contents[3:6], SMALL)
     assert status == ["nan", "zero", "ok"]
     assert vectors.tolist()[:2] == [[0, 0], [0, 0]]
     assert error[2] is None
@@ -172,7 +184,7 @@ def test_too_many_pixels_are_not_decoded(contents):
 def test_extreme_shapes_fail_nothing(shape):
     file = encode(np.full((*shape, 3), 90, np.uint8))
     for settings in (SMALL, ExtractSettings(extractor="colour")):
-        vectors, status, _ = extract_contents([file], settings, device="cpu")
+        vectors, status, *_ = extract_contents([file], settings, device="cpu")
         assert status[0] in ("ok", "zero")  # a network sees nothing in a single pixel
         assert np.isfinite(vectors).all()
 

@@ -13,6 +13,7 @@ from resight.config import SettingError
 from resight.features.imports import find_ids, lists_to_matrix, open_npy, pack_matrix, read_ids
 from resight.features.spark import (
     VectorFormat,
+    find_id_column,
     images_of_vectors,
     import_vectors,
     match_vectors,
@@ -138,6 +139,27 @@ def test_vectors_are_joined_by_image_id(spark, tmp_path):
     assert {r["image_id"]: r["status"] for r in rows} == {100: "ok", 101: "ok"}
     vectors = read_vectors(spark, f"{tmp_path}/v.parquet", form=form)
     assert [r["id"] for r in unmatched_vectors(vectors, images, id_column="image_id").collect()] == ["7"]
+
+
+def test_columns_have_any_name_and_errors_name_the_option(spark, tmp_path):
+    location = f"{tmp_path}/v.parquet"
+    pq.write_table(pa.table({"key `1`": ["a", "b"], "emb.x": make_vectors(2).tolist()}), location)
+    form = VectorFormat(id_column="key `1`", vector_column="emb.x")
+    assert sorted(r["id"] for r in read_vectors(spark, location, form=form).collect()) == ["a", "b"]
+    with pytest.raises(SettingError, match=r"--id-column: .*no column uri, but key `1`, emb\.x"):
+        read_vectors(spark, location)
+    with pytest.raises(SettingError, match=r"--vector-column: .*no column vector"):
+        read_vectors(spark, location, form=VectorFormat(id_column="key `1`"))
+
+
+@pytest.mark.parametrize(
+    ("names", "chosen"), [(["image_id", "v"], "image_id"), (["image_id", "uri"], "uri"), (["x"], "uri")]
+)
+def test_the_column_of_ids_is_found_by_its_name(spark, tmp_path, names, chosen):
+    pq.write_table(pa.table({name: [1] for name in names}), tmp_path / "v.parquet")
+    assert find_id_column(spark, f"{tmp_path}/v.parquet") == chosen
+    np.save(tmp_path / "v.npy", np.zeros((1, 2)))
+    assert find_id_column(spark, f"{tmp_path}/v.npy") == "uri"
 
 
 def test_vectors_without_pixels_become_images(spark, tmp_path):

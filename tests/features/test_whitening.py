@@ -1,5 +1,7 @@
 """Properties of PCA and learned whitening (gem.md 6-11), against direct formulas."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from resight.features.whitening import (
     fit_learned_whitening,
     fit_pca_whitening,
     pair_sums,
+    parse_whitening,
 )
 
 
@@ -105,6 +108,33 @@ def test_equal_vectors_are_refused():
         fit_pca_whitening(CovarianceSums.of_rows(np.ones((9, 3))), dims=2, power=0.3)
 
 
+def packed(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def test_a_whitening_from_elsewhere_is_taken_as_float64():
+    found = parse_whitening(packed(mean=np.ones(3, "f4"), projection=np.eye(3, 2, dtype="f4"), note=1))
+    assert (found.mean.dtype, found.projection.dtype, found.projection.shape) == ("f8", "f8", (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (b"no archive", "not a npz archive"),
+        (b"PK\x03\x04 cut", "not a npz archive"),
+        (packed(mean=np.ones(3)), "not a npz archive"),
+        (packed(mean=np.ones(3), projection=np.ones((2, 3))), r"shape \(3,\) and .* \(2, 3\) do not fit"),
+        (packed(mean=np.ones(2), projection=np.full((2, 1), np.nan)), "finite numbers"),
+        (packed(mean=np.array(["a", "b"]), projection=np.eye(2)), "finite numbers"),
+    ],
+)
+def test_what_is_no_whitening_is_refused(params, message):
+    with pytest.raises(ValueError, match=message):
+        parse_whitening(params)
+
+
 def noisy_pairs(rng, *, n=300, d=24, nuisance=6):
     """Objects as random directions; the photos of one differ by a strong shared subspace."""
     objects = rng.normal(size=(n, d))
@@ -138,6 +168,18 @@ def test_learned_whitening_finds_pairs_that_pca_and_raw_vectors_miss(rng):
 
     scores = found(learned.apply(test)), found(pca.apply(test)), found(test)
     assert scores[0] > scores[1] + 0.1 > scores[2] + 0.1
+
+
+def test_learned_whitening_is_the_symmetric_route_of_the_paper(rng):
+    X, pairs = noisy_pairs(rng)
+    matching, everything = pair_sums(X, pairs), CovarianceSums.of_rows(X)
+    whitening, _ = fit_learned_whitening(matching, everything, dims=7)
+    lam, V = np.linalg.eigh(matching.outer / matching.n)
+    W = (V / np.sqrt(lam)) @ V.T
+    U = np.linalg.eigh(W @ everything.covariance @ W)[1][:, ::-1][:, :7]
+    P = W @ U
+    signs = np.sign((P * whitening.projection).sum(0))
+    np.testing.assert_allclose(whitening.projection, P * signs, rtol=1e-6, atol=1e-7)
 
 
 def test_learned_whitening_survives_dead_channels_and_few_pairs(rng):

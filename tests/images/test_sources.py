@@ -19,7 +19,7 @@ from resight.images.listing import (
     stat_uris,
     walk_files,
 )
-from resight.images.sources import parse_source, safe_uri, select_files
+from resight.images.sources import Source, match_source, parse_source, safe_uri, select_files
 
 ODD = ["a b.jpg", "ü%20#.jpg", "[x]{y}*.jpg", "c:d?.jpg", "q\\x.png", "n\nl.jpg", "_MG_1.JPG", "k=v/é'\".jpg"]
 
@@ -109,6 +109,47 @@ def test_two_globs_of_one_folder_are_two_sources(tmp_path):
     assert first.source_id != second.source_id
     assert parse_source(f"{tmp_path}/./*.jpg") == first
     assert parse_source(str(tmp_path), source_id="mine").source_id == "mine"
+
+
+def test_two_spellings_of_one_place_are_one_source(tmp_path):
+    put(tmp_path / "a", "1.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    (tmp_path / "m.csv").write_text("uri\na/1.jpg\n")
+    (tmp_path / "n.csv").symlink_to(tmp_path / "m.csv")
+    for first, second in [("a", "link"), ("link", "a"), ("a/*.jpg", "link/*.jpg"), ("m.csv", "n.csv")]:
+        known, source = (parse_source(f"{tmp_path}/{name}") for name in (first, second))
+        assert known.source_id != source.source_id
+        assert match_source(source, [known]) == (known, [])
+
+
+def test_a_folder_inside_a_known_folder_is_refused_with_both_names(tmp_path):
+    put(tmp_path / "a", "1.jpg", "sub/2.jpg")
+    put(tmp_path / "ab", "3.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "a/sub")
+    outer = parse_source(f"{tmp_path}/a")
+    for name in ("a/sub", "link"):
+        inner = parse_source(f"{tmp_path}/{name}")
+        for new, known in [(inner, outer), (outer, inner)]:
+            with pytest.raises(SettingError, match=f"{new.path} and the source {known.path} .*--source-id"):
+                match_source(new, [known])
+    beside = parse_source(f"{tmp_path}/ab")
+    assert match_source(beside, [outer]) == (beside, [])
+
+
+def test_sources_that_can_share_files_are_named(tmp_path):
+    put(tmp_path / "a", "1.jpg", "2.png", "s.tar", "m.csv")
+    folder, glob, other, tar, manifest = (
+        parse_source(f"{tmp_path}/{name}") for name in ("a", "a/*.jpg", "a/*.png", "a/s.tar", "a/m.csv")
+    )
+    assert match_source(glob, [folder, tar]) == (glob, [folder.path])
+    assert match_source(glob, [other, manifest]) == (glob, [])
+    assert match_source(manifest, [folder]) == (manifest, [folder.path])
+    assert match_source(tar, [folder]) == (tar, [])
+    far = [
+        Source("r", "s3a://b/x", "folder", "s3a://b/x"),
+        Source("q", "s3a://b/x/y", "glob", "s3a://b/x/y/*"),
+    ]
+    assert match_source(far[1], far[:1]) == (far[1], ["s3a://b/x"])
 
 
 @pytest.mark.parametrize(

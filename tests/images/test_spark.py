@@ -186,6 +186,24 @@ def test_every_change_of_a_folder_is_noticed(spark, tmp_path):
         }
 
 
+def test_a_file_that_could_not_be_read_is_tried_again(spark, tmp_path):
+    put(tmp_path, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    (tmp_path / "m.csv").write_text("uri\na.jpg\nb.jpg\nc.jpg\nd.jpg\ngone.jpg\n")
+    source = parse_source(str(tmp_path / "m.csv"))
+    listing = list_source(spark, source)
+    ids = {"a.jpg": 1, "b.jpg": 2, "c.jpg": 3, "d.jpg": 4, "gone.jpg": 5}
+    images = keep_images(spark, listing, source.source_id, ids)
+    before = {"a.jpg": "unreadable", "b.jpg": "missing", "c.jpg": "crashed", "d.jpg": "ok"}
+    states = spark.createDataFrame(list(before.items()), "uri string, was string")
+    images = images.join(states, "uri", "left").withColumn("status", sf.coalesce("was", "status")).drop("was")
+    changes = dict.fromkeys(["a.jpg", "b.jpg"], "retried") | dict.fromkeys(
+        ["c.jpg", "d.jpg", "gone.jpg"], "same"
+    )
+    for verify, expected in [("changed", changes), ("full", dict.fromkeys(ids, "changed"))]:
+        rows = compare_listing(listing, images, source.source_id, verify=verify).collect()
+        assert {r["uri"]: r["change"] for r in rows} == expected
+
+
 def test_what_was_removed_before_stays_silent(spark, tmp_path):
     source = parse_source(str(put(tmp_path, "a.jpg", "b.jpg")))
     images = keep_images(

@@ -13,7 +13,7 @@ from resight.jobs.fit_model import main as fit
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
 from resight.store import LossError, TableStore
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, REGION_DESCRIPTORS
 from resight.workspace import Workspace
 from tests.pictures import save_collection, save_photo
 
@@ -113,3 +113,56 @@ def test_chunk_size_and_format_do_not_change_what_is_written(spark, tmp_path, ph
         found.append(vectors_by_uri(store))
     assert found[0].keys() == found[1].keys()
     assert all((found[0][name] == found[1][name]).all() for name in found[0])
+
+
+def regions_of(store, build=""):
+    rows = store.reader.read(REGION_DESCRIPTORS, build).sort_by(
+        [("image_id", "ascending"), ("region_ix", "ascending")]
+    )
+    dtype = store.properties(REGION_DESCRIPTORS, build)["dtype"]
+    return rows, arrow_to_vectors(rows["vector"], dtype).astype(np.float32)
+
+
+def test_regions_are_rows_whose_sum_is_the_descriptor(store, photos):
+    extract(store, ExtractConfig(regions=True, dtype="float32", **SMALL))
+    rows, X = regions_of(store)
+    ids = rows["image_id"].to_numpy()
+    described = store.reader.read(GLOBAL_DESCRIPTORS)
+    Y = dict(
+        zip(described["image_id"].to_pylist(), arrow_to_vectors(described["vector"], "float32"), strict=True)
+    )
+    for image in np.unique(ids):
+        total = X[ids == image].sum(0)
+        np.testing.assert_allclose(total / np.linalg.norm(total), Y[image], atol=1e-5)
+    images = {row["image_id"]: row for row in store.reader.read(IMAGES).to_pylist()}
+    for row in rows.select(["image_id", "y0", "x0", "y1", "x1"]).to_pylist():
+        image = images[row["image_id"]]
+        assert 0 <= row["y0"] < row["y1"] <= image["height"]
+        assert 0 <= row["x0"] < row["x1"] <= image["width"]
+
+
+def test_regions_follow_their_images(store, photos):
+    conf = ExtractConfig(regions=True, dtype="float32", **SMALL)
+    extract(store, conf)
+    first, changed = sorted(photos.glob("*.jpg"))[:2]
+    first.unlink()
+    save_photo("coffee", changed, side=120)
+    ingest(store, IngestConfig(source=str(photos)), Options(accept_loss=True))
+    extract(store, conf, Options(accept_loss=True))
+    grown = regions_of(store)
+    extract(
+        store, ExtractConfig(regions=True, dtype="float32", longer_side=96, chunk_size=2, max_pixels=10**7)
+    )
+    assert grown[0].equals(regions_of(store)[0])
+
+
+def test_whitening_stored_descriptors_whitens_their_regions(store):
+    extract(store, ExtractConfig(regions=True, dtype="float32", **SMALL), Options(name="raw"))
+    fit(store, FitConfig(descriptors="raw", dims=4), Options(name="pca"))
+    extract(store, ExtractConfig(descriptors="raw", whitening="pca", dtype="float32"), Options(name="stored"))
+    extract(
+        store, ExtractConfig(regions=True, whitening="pca", dtype="float32", **SMALL), Options(name="again")
+    )
+    stored, again = regions_of(store, "stored"), regions_of(store, "again")
+    assert stored[0].drop_columns("vector").equals(again[0].drop_columns("vector"))
+    np.testing.assert_allclose(stored[1], again[1], atol=1e-4)

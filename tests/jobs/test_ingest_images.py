@@ -1,3 +1,4 @@
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from resight.jobs.ingest_images import main as ingest
 from resight.store import LossError, TableStore
 from resight.tables import IMAGES, PREVIEWS, SOURCES
 from resight.workspace import Workspace
+from tests.faulty_decoder import MARK
 from tests.pictures import save_collection, save_photo
 
 
@@ -65,12 +67,47 @@ def test_a_run_that_would_lose_too_much_commits_nothing(store, tmp_path):
     folder = save_collection(tmp_path / "photos")
     ingest(store, IngestConfig(source=str(folder)))
     (folder / "flower.jpg").unlink()
-    with pytest.raises(LossError, match="1 of 6"):
-        ingest(store, IngestConfig(source=str(folder)))
+    with pytest.raises(LossError, match=r"1 of 6 \(16\.7%\) removed, more than --max-removed 0\.05 allows"):
+        ingest(store, IngestConfig(source=str(folder)), Options(max_bad=1))
     assert rows_of(store, "removed_at")["flower.jpg"]["removed_at"] is None
     shutil.rmtree(folder)
     with pytest.raises(SettingError, match="no such file or folder"):
         ingest(store, IngestConfig(source=str(folder)), Options(accept_loss=True))
+
+
+def test_a_file_that_cannot_be_read_for_a_time_is_tried_again(store, tmp_path):
+    folder, away = save_collection(tmp_path / "photos", ["china", "flower"]), tmp_path / "away"
+    with (folder / "china.jpg").open("ab") as file:
+        file.write(MARK + bytes(away))
+    conf = IngestConfig(source=str(folder), decoder="tests.faulty_decoder:decode_in_time")
+    away.touch()
+    assert ingest(store, conf).run.outputs["images"].statuses == {"ok": 1, "unreadable": 1}
+    again = ingest(store, conf)
+    assert (again.state, again.notes["retried"]) == ("unchanged", 1)
+    away.unlink()
+    assert ingest(store, conf).run.outputs["images"].statuses == {"ok": 2}
+    os.utime(folder / "china.jpg", (1, 1))
+    away.touch()
+    with pytest.raises(LossError, match=r"1 of 2 \(50\.0%\) bad, more than --max-bad 0\.05 allows"):
+        ingest(store, conf, Options(max_removed=1))
+    away.unlink()
+    assert ingest(store, conf).run.outputs["images"].statuses == {"ok": 2}, "a failure is not remembered"
+
+
+def test_a_place_is_one_source_however_it_is_spelled(store, tmp_path, caplog):
+    folder = save_collection(tmp_path / "photos", ["china", "flower"])
+    save_photo("rocket", folder / "sub/rocket.jpg")
+    (tmp_path / "link").symlink_to(folder)
+    ingest(store, IngestConfig(source=str(folder)))
+    again = ingest(store, IngestConfig(source=str(tmp_path / "link")))
+    assert (again.state, again.notes) == ("unchanged", {"same": 3})
+    with pytest.raises(SettingError, match="lie one in the other"):
+        ingest(store, IngestConfig(source=str(tmp_path / "link/sub")))
+    outcome = ingest(store, IngestConfig(source=str(folder / "*.jpg")))
+    assert outcome.notes["overlaps"] == [str(folder)]
+    assert f"files can be there twice, also from {folder}" in caplog.text
+    ingest(store, IngestConfig(source=str(folder / "sub"), source_id="twice"))
+    assert store.reader.read(IMAGES).num_rows == 6
 
 
 def test_sources_of_every_kind_share_a_workspace(store, tmp_path):

@@ -124,6 +124,17 @@ def test_metrics_have_value_and_interval_and_families_apart():
     assert dot["cx"] == "81.25%"
 
 
+def test_counts_among_metrics_have_no_decimals_and_an_empty_figure_is_a_dash():
+    rows = (
+        Metric("pairs", "duplicates", None, "n_truth", 1204.0),
+        Metric("pairs", "duplicates", None, "precision", float("nan")),
+    )
+    text = Parsed(Metrics(rows).render(NOTHING)).text
+    assert "1,204" in text
+    assert "1,204." not in text
+    assert "nan" not in text
+
+
 @pytest.mark.parametrize(
     ("section", "words"),
     [

@@ -102,6 +102,6 @@ def group_by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.
 def read_chunks(spark: SparkSession, chunks: Chunks, schema: StructType | str) -> DataFrame:
     """Read the results of all chunks; no rows where there was no work."""
     done = files.join(chunks.folder, "done")
-    return (
-        spark.read.schema(schema).parquet(done) if files.exists(done) else spark.createDataFrame([], schema)
-    )
+    if not files.exists(done):
+        return spark.createDataFrame([], schema)
+    return spark.read.schema(schema).parquet(files.spark_uri(done, pattern=True))

@@ -1,5 +1,8 @@
 """A dry list of what could go, for other tools: CSV and JSON lines. Nothing is ever deleted.
 
+The ``uri`` of a member of a tar is the tar's path, ``/`` and the member's name: no tool that deletes files
+by it can take a whole tar away. ``archive`` and ``member`` hold the two apart.
+
 JSON lines hold every value as it is, ids as strings (63 bits do not fit a JavaScript number). CSV is
 opened in spreadsheets, which run a cell that begins with ``= + - @``, a tab or a line break as a
 formula: there such a ``uri`` is written with ``./`` in front, which names the same file (and is no
@@ -30,13 +33,20 @@ REMOVABLE = pa.schema(
         ("n_bytes", pa.int64()),
     ]
 )
-URIS = ("uri", "kept_uri")
+EXPORTED = pa.schema(  # what a list holds; ``uri`` is the path of the image, absolute on a local disk
+    [
+        *REMOVABLE,
+        ("archive", pa.string()),  # path of the tar that the image is a member of, else null
+        ("member", pa.string()),  # its name in there
+    ]
+)
+URIS = ("uri", "kept_uri", "archive")
 FORMULA_STARTS = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are fullwidth = + - @
 Writer = Callable[[list[dict[str, Any]]], None]
 
 
 def write_list(batches: Iterable[pa.RecordBatch], files: Sequence[Path]) -> int:
-    """Write rows of `REMOVABLE` to every one of ``files`` in one pass; return how many.
+    """Write rows of `EXPORTED` to every one of ``files`` in one pass; return how many.
 
     The suffix says how: ``.csv``, or ``.jsonl`` for JSON lines. A file appears when it is complete.
     """
@@ -46,8 +56,8 @@ def write_list(batches: Iterable[pa.RecordBatch], files: Sequence[Path]) -> int:
         streams = [stack.enter_context(CompleteFile(file)) for file in files]
         writers = [kind(stream) for kind, stream in zip(kinds, streams, strict=True)]
         for batch in batches:
-            if batch.schema.names != REMOVABLE.names:
-                raise ValueError(f"expected columns {REMOVABLE.names}, got {batch.schema.names}")
+            if batch.schema.names != EXPORTED.names:
+                raise ValueError(f"expected columns {EXPORTED.names}, got {batch.schema.names}")
             rows = batch.to_pylist()
             n_rows += len(rows)
             for write in writers:
@@ -66,11 +76,11 @@ def writer_kind(file: Path) -> Callable[[TextIO], Writer]:
 def csv_writer(stream: TextIO) -> Writer:
     """Write a header now, and rows when called."""
     rows_out = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
-    rows_out.writerow(REMOVABLE.names)
+    rows_out.writerow(EXPORTED.names)
 
     def write(rows: list[dict[str, Any]]) -> None:
         for row in rows:
-            rows_out.writerow([csv_cell(name, row[name]) for name in REMOVABLE.names])
+            rows_out.writerow([csv_cell(name, row[name]) for name in EXPORTED.names])
 
     return write
 

@@ -69,6 +69,9 @@ def evaluate_ranking(
     n_images : int, optional
         Size of the collection. ``cut`` is 1 where the list is shorter than it; the query's own image may
         be left out. Without it ``cut`` is 1 where a positive was never reached.
+
+    Under a protocol that counts the query's own image as a positive, a list that leaves it out is scored as
+    if it were the first.
     """
     values, counts = np.unique(image_ids, return_counts=True)
     if (counts > 1).any():
@@ -78,7 +81,10 @@ def evaluate_ranking(
     figures = {}
     for protocol in protocols:
         relevance, n_positives = protocol.relevance[codes], truth.count_positives(protocol)
-        found = score_relevance(relevance, scores, n_positives, ks=ks)
+        if left_out and protocol.own == "positive":  # nothing is more like a photo than itself
+            relevance = np.insert(relevance, 0, POSITIVE)
+        above = np.full(len(relevance) - len(image_ids), np.inf)
+        found = score_relevance(relevance, np.concatenate([above, scores]), n_positives, ks=ks)
         if protocol.own != "positive":
             del found["ukb"]
         short = np.count_nonzero(relevance == POSITIVE) < n_positives

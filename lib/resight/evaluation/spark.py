@@ -1,18 +1,20 @@
 """Evaluation of many queries on Spark, in groups of queries: no result reaches the driver."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import or_
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight.evaluation.pair_metrics import score_counts
 from resight.evaluation.protocols import QueryTruth, build_query_truth, find_protocols
 from resight.evaluation.ranking_metrics import DEFAULT_KS, evaluate_ranking
+from resight.evaluation.summary import ABOUT_LIST, MEANS
 
 PER_QUERY = pa.schema(
     {
@@ -24,6 +26,7 @@ PER_QUERY = pa.schema(
         "value": pa.float64(),
     }
 )
+NORMAL_95 = 1.959964  # quantile of the normal distribution
 
 
 def evaluate_queries(
@@ -119,6 +122,73 @@ def unpack_truth(labelled: pa.Table) -> tuple[QueryTruth, str | None]:
     known = build_query_truth(image_ids.to_numpy(), rows["label"].to_pylist(), own=own[0] if own else None)
     family = rows["family"].to_pylist()
     return known, family[0] if family else None
+
+
+def summarise_queries(per_query: DataFrame) -> DataFrame:
+    """Aggregate the figures of more queries than fit on one machine: rows of `SUMMARY`.
+
+    The same figures as `summarise` gives, but the intervals are those of the normal distribution, which the
+    bootstrap reaches as queries become many: ``value +- 1.96 s / sqrt(n)``, ``s`` the deviation within the
+    family, summed over families for a macro mean.
+
+    Parameters
+    ----------
+    per_query : DataFrame
+        ``protocol, method, query_id, family, metric, value`` as `evaluate_queries` gives them.
+    """
+    counted = per_query.where("value is not null and not isnan(value)")
+    about = ["protocol", "method", "metric"]
+    moments = sf.avg("value").alias("mean"), sf.var_pop("value").alias("spread"), sf.count("*").alias("n")
+    whole = counted.groupBy(*about).agg(*moments).withColumn("family", sf.lit(None).cast("string"))
+    family = counted.where("family is not null").groupBy(*about, "family").agg(*moments)
+    variance = sf.col("spread") / sf.col("n")  # of a mean
+    macro = family.groupBy(*about).agg(
+        sf.avg("mean").alias("mean"),
+        (sf.sum(variance) / sf.count("*") ** 2).alias("variance"),
+        sf.sum("n").alias("n"),
+    )
+    macro = macro.where(~sf.col("metric").isin(*ABOUT_LIST)).withColumns(
+        {"family": sf.lit(None).cast("string"), "prefix": sf.lit("macro_")}
+    )
+    plain = whole.unionByName(family).withColumns({"variance": variance, "prefix": sf.lit("")}).drop("spread")
+    margin = NORMAL_95 * sf.sqrt("variance")
+    return plain.unionByName(macro).select(
+        "protocol",
+        "method",
+        "family",
+        sf.concat("prefix", name_means(sf.col("metric"))).alias("metric"),
+        sf.col("mean").alias("value"),
+        sf.col("n").cast("int").alias("n_queries"),
+        (sf.col("mean") - margin).alias("ci_low"),
+        (sf.col("mean") + margin).alias("ci_high"),
+    )
+
+
+def name_means(metric: Column) -> Column:
+    """Name the means of figures: `name_mean` in Spark's words."""
+    is_mean = reduce(or_, (sf.startswith(metric, sf.lit(prefix)) for prefix in MEANS))
+    return sf.when(is_mean, sf.concat(sf.lit("m"), metric)).otherwise(metric)
+
+
+def evaluate_answers(results: DataFrame, truth: DataFrame, own: DataFrame) -> DataFrame:
+    """Score all answers of one method in one list, as copy detection does: rows ``metric, value``.
+
+    Parameters
+    ----------
+    results : DataFrame
+        ``query_id, image_id, score`` of one method; queries that ``truth`` does not know are left out.
+    truth : DataFrame
+        ``query_id, image_id, label``; junk is left out of the answers.
+    own : DataFrame
+        ``query_id, image_id`` of the queries that are images of the collection, left out likewise.
+    """
+    pair = ["query_id", "image_id"]
+    ignored = truth.where("label = 'junk'").select(*pair).union(own.select(*pair))
+    answers = results.select(*pair, "score").join(
+        truth.select("query_id").distinct(), "query_id", "left_semi"
+    )
+    positive = truth.where("label != 'junk'").select(*pair).join(own, pair, "left_anti")
+    return evaluate_pairs(answers.join(ignored, pair, "left_anti"), positive)
 
 
 def evaluate_pairs(pairs: DataFrame, truth: DataFrame) -> DataFrame:

@@ -13,6 +13,7 @@ from resight.tables import METRICS
 
 SUMMARY = pa.schema([f for f in METRICS.schema if f.name not in ("build_id", "run_id")])
 ABOUT_LIST = ("depth", "cut")  # describe the lists, not how good they are: no macro mean
+MEANS = ("ap_", "p@")  # figures whose mean has a name of its own
 
 
 def summarise(per_query: pa.Table | pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pa.Table:
@@ -69,7 +70,7 @@ def summarise_method(
 
 def name_mean(metric: str) -> str:
     """Name of the mean of a figure of single queries: ``ap_step`` to ``map_step``, ``p@5`` to ``mp@5``."""
-    return "m" + metric if metric.startswith(("ap_", "p@")) else metric
+    return "m" + metric if metric.startswith(MEANS) else metric
 
 
 def name_rows(names: list[str], n_queries: int, interval: Interval) -> Iterator[dict[str, Any]]:

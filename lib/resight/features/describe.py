@@ -4,7 +4,7 @@ A describer hides whether vectors come from a network on some device or from pla
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,10 +15,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from resight.features.backbones import Backbone
+    from resight.features.rmac import Level
 
-__all__ = ["Describer", "build_describer"]
+__all__ = ["Described", "Describer", "build_describer"]
 
 BATCH_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 23}  # on a CPU small batches stay in its cache
+
+
+class Described(NamedTuple):
+    """Vectors of b photos of one shape, still on their device.
+
+    Parameters
+    ----------
+    vectors : (b, d)
+        Of norm one or zero.
+    regions : (b, r, D), optional
+        Unit vectors of the R-MAC regions, where the settings ask for them.
+    boxes : ndarray, (r, 4) float32, optional
+        ``y0 x0 y1 x1`` of the regions as shares of the photo's height and width.
+    """
+
+    vectors: "np.ndarray | Tensor"
+    regions: "Tensor | None" = None
+    boxes: np.ndarray | None = None
 
 
 class Describer(Protocol):
@@ -27,8 +46,8 @@ class Describer(Protocol):
     batch_pixels: int
     ahead: bool  # whether it computes elsewhere, so that decoding always runs ahead of it
 
-    def describe(self, pixels: np.ndarray) -> "np.ndarray | Tensor":
-        """Describe (b, h, w, 3) uint8 RGB by vectors (b, d) float32, of norm one or zero."""
+    def describe(self, pixels: np.ndarray) -> Described:
+        """Describe (b, h, w, 3) uint8 RGB by vectors (b, d) float32."""
 
     def count_dims(self) -> int:
         """Count the dimensions d, also where no photo can be described."""
@@ -41,11 +60,11 @@ class ColourDescriber:
     batch_pixels: int
     ahead: bool = False
 
-    def describe(self, pixels: np.ndarray) -> np.ndarray:
+    def describe(self, pixels: np.ndarray) -> Described:
         """Describe (b, h, w, 3) uint8 RGB."""
         from resight.features.colour import describe_colour
 
-        return np.stack([describe_colour(photo) for photo in pixels])
+        return Described(np.stack([describe_colour(photo) for photo in pixels]))
 
     def count_dims(self) -> int:
         """Count the bins."""
@@ -64,18 +83,33 @@ class NetworkDescriber:
     batch_pixels: int
     ahead: bool
 
-    def describe(self, pixels: np.ndarray) -> "Tensor":
+    def describe(self, pixels: np.ndarray) -> Described:
         """Describe (b, h, w, 3) uint8 RGB."""
         import torch
 
         from resight.features.pooling import join_layers
 
         with torch.inference_mode():
-            return join_layers([self.pool(x) for x in self.backbone.maps(pixels)])
+            maps = self.backbone.maps(pixels)
+            if self.settings.regions:
+                return self.describe_regions(maps[0])
+            return Described(join_layers([self.pool(x) for x in maps]))
+
+    def describe_regions(self, x: "Tensor") -> Described:
+        """Keep the regions of the maps (b, d, h, w) beside their sum."""
+        from resight.features import pooling, rmac
+
+        grid, regions = self.pool_regions(x)
+        if self.region_whitening:
+            regions = rmac.whiten_regions(regions, *self.region_whitening)
+        h, w = x.shape[2:]
+        cells = rmac.region_boxes(h, w, grid=grid, include_whole=self.settings.include_whole)
+        boxes = (cells.numpy() / (h, w, h, w)).astype(np.float32)
+        return Described(pooling.normalize(regions.sum(1)), regions, boxes)
 
     def count_dims(self) -> int:
         """Describe a black square to see how long its vector is."""
-        return self.describe(np.zeros((1, 32, 32, 3), np.uint8)).shape[1]
+        return self.describe(np.zeros((1, 32, 32, 3), np.uint8)).vectors.shape[1]
 
     def pool(self, x: "Tensor") -> "Tensor":
         """Pool one layer's maps (b, d, h, w) to (b, d); vectors (b, d) are left as they are."""
@@ -85,12 +119,18 @@ class NetworkDescriber:
         if x.ndim == 2:
             return x
         if conf.pooling == "rmac":
-            grid = rmac.region_grid(*x.shape[2:], levels=conf.levels, grid=conf.rmac_grid)
-            regions = rmac.pool_regions(x, grid=grid, include_whole=conf.include_whole)
-            return rmac.sum_regions(regions, whitening=self.region_whitening)
+            return rmac.sum_regions(self.pool_regions(x)[1], whitening=self.region_whitening)
         if conf.pooling == "gem":
             return pooling.gem(x, conf.p)
         return pooling.mac(x) if conf.pooling == "mac" else pooling.spoc(x)
+
+    def pool_regions(self, x: "Tensor") -> "tuple[list[Level], Tensor]":
+        """Lay the windows of R-MAC over maps (b, d, h, w): the grid, and the regions (b, r, d)."""
+        from resight.features import rmac
+
+        conf = self.settings
+        grid = rmac.region_grid(*x.shape[2:], levels=conf.levels, grid=conf.rmac_grid)
+        return grid, rmac.pool_regions(x, grid=grid, include_whole=conf.include_whole)
 
 
 def build_describer(

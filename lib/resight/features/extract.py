@@ -19,7 +19,7 @@ from resight.features.whitening import Whitening
 from resight.images.decode import DecodeError, decode_image
 from resight.images.resize import fit_longer_side
 
-__all__ = ["Extracted", "extract_contents"]
+__all__ = ["Extracted", "Regions", "extract_contents"]
 
 TINY = 1e-12
 DECODED_SIDE = 2  # JPEGs are decoded at twice the largest size or more, then averaged down
@@ -42,11 +42,29 @@ class Extracted(NamedTuple):
         ``ok``, ``missing``, the decoder's words, ``empty_box``, ``zero`` or ``nan``.
     error : list of str or None
         A sentence where the status is not ``ok``.
+    regions : list of Regions or None
+        Of every photo, where the settings ask for regions; else empty.
     """
 
     vectors: np.ndarray
     status: list[str]
     error: list[str | None]
+    regions: "list[Regions | None]"
+
+
+class Regions(NamedTuple):
+    """Regions of one photo.
+
+    Parameters
+    ----------
+    boxes : ndarray, (r, 4) float32
+        ``y0 x0 y1 x1`` as shares of the height and width of the photo (or of its box).
+    vectors : ndarray, (r, d) float32
+        Unit rows, or zeros.
+    """
+
+    boxes: np.ndarray
+    vectors: np.ndarray
 
 
 class Failure(NamedTuple):
@@ -64,7 +82,7 @@ def extract_contents(
     contents: Iterable[bytes | None],
     settings: ExtractSettings,
     *,
-    whitening: Whitening | None = None,
+    whitening: Sequence[Whitening] = (),
     n_threads: int = 1,
     device: str | None = None,
     boxes: Sequence[Box | None] | None = None,
@@ -77,8 +95,8 @@ def extract_contents(
         Files in order; None for one that could not be read. Consumed once, a few ahead.
     settings : ExtractSettings
         What a descriptor is.
-    whitening : Whitening, optional
-        Applied to every vector, or to every R-MAC region where the settings say so.
+    whitening : sequence of Whitening
+        Applied one after the other; where the settings say so, the first to every R-MAC region.
     n_threads : int
         Photos that are decoded at a time, and on a CPU batches that run at a time.
     device : str, optional
@@ -92,21 +110,25 @@ def extract_contents(
         Vectors, status and error of every photo. A bad photo changes nothing for the others.
     """
     with one_native_thread(torch=not settings.is_colour):
-        describer = build_describer(settings, whitening=whitening, device=device)
+        first = whitening[0] if whitening else None
+        describer = build_describer(settings, whitening=first, device=device)
         ahead = n_threads if n_threads > 1 or describer.ahead else 0
         tasks = ((content, boxes[i] if boxes else None) for i, content in enumerate(contents))
         photos = map_ahead(lambda task: load_photo(*task, settings=settings), tasks, n_threads=ahead)
         beside = n_threads if n_threads > 1 and not describer.ahead else 0
-        V, failures = describe_photos(photos, describer, settings, n_threads=beside)
+        V, failures, regions = describe_photos(photos, describer, settings, n_threads=beside)
         vectors = pool_sizes(V, settings)
         faults = find_faults(vectors, failures)
-        if whitening is not None and not settings.whiten_regions:
-            vectors = whiten_fine(vectors, faults, whitening)
+        for model in whitening[1:] if settings.whiten_regions else whitening:
+            vectors = whiten_fine(vectors, faults, model)
             faults = find_faults(vectors, faults)
+            regions = {i: Regions(r.boxes, model.apply(r.vectors)) for i, r in regions.items()}
     fine = np.array([fault is None for fault in faults], bool)
     vectors = np.where(fine[:, None], vectors, np.float32(0))
     status = [fault.status if fault else "ok" for fault in faults]
-    return Extracted(vectors, status, [fault.error if fault else None for fault in faults])
+    error = [fault.error if fault else None for fault in faults]
+    fine_regions = [regions.get(i) if ok else None for i, ok in enumerate(fine)] if settings.regions else []
+    return Extracted(vectors, status, error, fine_regions)
 
 
 @contextmanager
@@ -173,8 +195,8 @@ def describe_photos(
     settings: ExtractSettings,
     *,
     n_threads: int = 0,
-) -> tuple[np.ndarray, list[Failure | None]]:
-    """Run photos through the describer: (n, s, d) float32 for s sizes, and who failed."""
+) -> tuple[np.ndarray, list[Failure | None], dict[int, Regions]]:
+    """Run photos through the describer: (n, s, d) float32 for s sizes, who failed, regions by photo."""
     failures: list[Failure | None] = []
 
     def slots() -> Iterator[tuple[Slot, np.ndarray]]:
@@ -189,13 +211,17 @@ def describe_photos(
     described = list(
         map_ahead(lambda batch: (batch[0], describer.describe(batch[1])), batches, n_threads=n_threads)
     )
-    d = described[0][1].shape[1] if described else describer.count_dims()
+    d = described[0][1].vectors.shape[1] if described else describer.count_dims()
     V = np.zeros((len(failures), len(settings.sizes), d), np.float32)
-    for batch_slots, vectors in described:  # a GPU has been working on until here
-        rows = vectors if isinstance(vectors, np.ndarray) else vectors.cpu().numpy()
+    regions: dict[int, Regions] = {}
+    for batch_slots, batch in described:  # a GPU has been working on until here
+        rows = batch.vectors if isinstance(batch.vectors, np.ndarray) else batch.vectors.cpu().numpy()
         for (i, sizes), row in zip(batch_slots, rows, strict=True):
             V[i, list(sizes)] = row
-    return V, failures
+        if batch.regions is not None and batch.boxes is not None:
+            arrays = batch.regions.float().cpu().numpy()
+            regions |= {i: Regions(batch.boxes, r) for (i, _), r in zip(batch_slots, arrays, strict=True)}
+    return V, failures, regions
 
 
 def batches_by_shape(

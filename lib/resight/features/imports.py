@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from resight import files
 from resight.arrow import vectors_to_arrow
-from resight.config import SettingError
+from resight.config import SettingError, require_local
 from resight.images.content import open_root
 
 PACKED = pa.schema(
@@ -69,6 +69,14 @@ def open_npy(uri: str) -> NpyFile:
     if n_bytes < start + int(np.prod(shape)) * dtype.itemsize:
         raise SettingError(f"--source: {uri} is cut: it is shorter than its header says")
     return NpyFile(uri, shape, dtype, start)
+
+
+def require_vectors(uri: str) -> None:
+    """Raise `SettingError` where a local file of vectors is missing, or an array is broken or lacks ids."""
+    require_local(uri, "--source")
+    if uri.lower().endswith(".npy") and files.local_path(uri) is not None:
+        open_npy(uri)
+        find_ids(uri)
 
 
 def find_ids(uri: str) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from resight.features.pooling import normalize
 
-__all__ = ["Grid", "Level", "pool_regions", "region_boxes", "region_grid", "sum_regions"]
+__all__ = ["Grid", "Level", "pool_regions", "region_boxes", "region_grid", "sum_regions", "whiten_regions"]
 
 Grid = Literal["quality", "paper"]
 MAX_LONG = 7  # windows of the first level along the longer axis
@@ -116,8 +116,10 @@ def sum_regions(regions: Tensor, *, whitening: tuple[Tensor, Tensor] | None = No
     With ``whitening``, a mean (d,) and a projection (d, D), every region is whitened and normalised
     first, as the paper does; a zero region adds nothing. The result is then (b, D).
     """
-    if whitening is None:
-        return regions.sum(1)
-    mean, projection = whitening
+    return (regions if whitening is None else whiten_regions(regions, *whitening)).sum(1)
+
+
+def whiten_regions(regions: Tensor, mean: Tensor, projection: Tensor) -> Tensor:
+    """Project regions (b, r, d) to unit vectors (b, r, D); a zero region stays zero."""
     whitened = normalize((regions - mean) @ projection)
-    return (whitened * (regions != 0).any(2, keepdim=True)).sum(1)
+    return whitened * (regions != 0).any(2, keepdim=True)

@@ -42,6 +42,9 @@ class ExtractSettings(Config, frozen=True):
     whiten_regions: Annotated[
         bool, Meta(description="R-MAC: whiten every region before the sum, not the vector")
     ] = False
+    regions: Annotated[
+        bool, Meta(description="R-MAC: also keep every region's vector (region_descriptors)")
+    ] = False
     longer_side: Annotated[
         int, Meta(ge=0, le=8192, description="pixels; 0: 256 for network, 128 for colour")
     ] = 0
@@ -85,6 +88,8 @@ class ExtractSettings(Config, frozen=True):
             (len(set(self.layers)) == len(self.layers), "layers: a name occurs twice"),
             (not self.is_script or self.layers == ("head",), "layers: TorchScript has only head"),
             (not self.whiten_regions or self.is_region_sum, "whiten_regions: " + REGION_SUM),
+            (not self.regions or self.is_region_sum, "regions: " + REGION_SUM),
+            (not self.regions or len(self.scales) == 1, "regions: needs one size, not several scales"),
             (len(self.pixel_mean) in (0, 3), "pixel_mean: three numbers or none"),
             (len(self.pixel_std) in (0, 3), "pixel_std: three numbers or none"),
             (all(s > 0 for s in self.pixel_std), "pixel_std: positive numbers"),

@@ -37,7 +37,7 @@ class VectorFormat:
     Parameters
     ----------
     id_column : str
-        ``uri`` or ``image_id``: what the ids are.
+        Of the ids in a Parquet or Delta table.
     vector_column : str
         Of a Parquet or Delta table: lists of numbers, or binaries.
     binary_dtype : str
@@ -94,12 +94,11 @@ def read_vectors(spark: SparkSession, location: str, *, form: VectorFormat = Vec
 
 def read_table(spark: SparkSession, location: str, form: VectorFormat) -> DataFrame:
     """Read and pack the vectors of a Parquet or Delta table."""
-    is_delta = files.exists(files.join(location, "_delta_log"))
-    path = files.absolute(location)
-    raw = spark.read.format("delta").load(path) if is_delta else read_parquet(spark, path)
-    for name in (form.id_column, form.vector_column):
+    raw = open_table(spark, location)
+    for option, name in (("id", form.id_column), ("vector", form.vector_column)):
         if name not in raw.columns:
-            raise SettingError(f"--source: {location} has no column {name}, but {', '.join(raw.columns)}")
+            has = f"{location} has no column {name}, but {', '.join(raw.columns)}"
+            raise SettingError(f"--{option}-column: {has}")
     kind = raw.schema[form.vector_column].dataType
     vector = quoted(form.vector_column)
     if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
@@ -107,7 +106,8 @@ def read_table(spark: SparkSession, location: str, form: VectorFormat) -> DataFr
     elif isinstance(kind, BinaryType):
         length = sf.octet_length(vector) / np.dtype(form.binary_dtype).itemsize
     else:
-        raise SettingError(f"--source: column {form.vector_column} of {location} is {kind.simpleString()}")
+        wrong = f"{form.vector_column} of {location} is {kind.simpleString()}, no numbers and no binaries"
+        raise SettingError(f"--vector-column: {wrong}")
     dimension = form.dimension or find_dimension(raw.select(length.alias("length")), location)
 
     def pack(batches: Batches) -> Batches:
@@ -117,6 +117,21 @@ def read_table(spark: SparkSession, location: str, form: VectorFormat) -> DataFr
 
     rows = raw.select(quoted(form.id_column).cast("string").alias("id"), vector.alias("vector"))
     return rows.mapInArrow(pack, from_arrow_schema(PACKED))
+
+
+def open_table(spark: SparkSession, location: str) -> DataFrame:
+    """Read a Parquet or Delta table as it is."""
+    if files.exists(files.join(location, "_delta_log")):
+        return spark.read.format("delta").load(files.spark_uri(location))
+    return read_parquet(spark, location)
+
+
+def find_id_column(spark: SparkSession, location: str) -> str:
+    """Choose the column of the ids by its name: ``uri``, else ``image_id``; an array's ids are uris."""
+    if location.lower().endswith(".npy") or not files.exists(location):
+        return "uri"
+    names = open_table(spark, location).columns
+    return "image_id" if "image_id" in names and "uri" not in names else "uri"
 
 
 def find_dimension(lengths: DataFrame, location: str) -> int:

@@ -7,6 +7,7 @@ shards: one pass, float64, shifted by a provisional mean against cancellation.
 
 import hashlib
 import io
+import zipfile
 from dataclasses import dataclass
 from typing import Self
 
@@ -19,6 +20,7 @@ __all__ = [
     "fit_learned_whitening",
     "fit_pca_whitening",
     "pair_sums",
+    "parse_whitening",
 ]
 
 TINY = 1e-12
@@ -133,6 +135,20 @@ class Whitening:
         for array in (self.mean, self.projection):
             text.update(np.ascontiguousarray(array, "<f8").tobytes())
         return text.hexdigest()[:16]
+
+
+def parse_whitening(params: bytes) -> Whitening:
+    """Unpack a whitening that somebody else made; ``ValueError`` where its arrays are none."""
+    try:
+        found = Whitening.from_bytes(params)
+    except (KeyError, ValueError, OSError, TypeError, AttributeError, zipfile.BadZipFile):
+        raise ValueError("not a npz archive of the arrays mean and projection") from None
+    mean, P = found.mean, found.projection
+    if mean.ndim != 1 or P.ndim != 2 or len(P) != mean.size or not P.size:
+        raise ValueError(f"mean of shape {mean.shape} and projection of shape {P.shape} do not fit")
+    if not all(a.dtype.kind in "fiu" and np.isfinite(a).all() for a in (mean, P)):
+        raise ValueError("mean and projection must be finite numbers")
+    return Whitening(mean.astype(np.float64), P.astype(np.float64))
 
 
 def fit_pca_whitening(

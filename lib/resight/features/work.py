@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,16 +15,23 @@ from resight.features.settings import ExtractSettings
 from resight.images.content import ContentError, ContentReader
 from resight.tables import GLOBAL_DESCRIPTORS
 
-DESCRIBED = pa.schema([field for field in GLOBAL_DESCRIPTORS.schema if field.name != "build_id"])
+if TYPE_CHECKING:
+    from resight.features.extract import Extracted
+
+REGION_COLUMNS = {"region_boxes": pa.binary(), "region_vectors": pa.binary()}  # packed (r, 4), (r, d)
+DESCRIBED = pa.schema(
+    [f for f in GLOBAL_DESCRIPTORS.schema if f.name != "build_id"]
+    + [pa.field(name, kind) for name, kind in REGION_COLUMNS.items()]
+)
 
 
 @dataclass(frozen=True)
 class ExtractWork:
-    """Settings of a chunk; ``whitening`` is a packed `resight.features.whitening.Whitening`."""
+    """Settings of a chunk; ``whitening`` holds packed `Whitening` models, applied one after the other."""
 
     settings: ExtractSettings
     dtype: str
-    whitening: bytes | None = None
+    whitening: tuple[bytes, ...] = ()
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Read and describe the images of ``rows`` (id, content hash and where its bytes lie)."""
@@ -34,7 +42,7 @@ class ExtractWork:
         extracted = extract_contents(
             read_images(rows, failures),
             self.settings,
-            whitening=Whitening.from_bytes(self.whitening) if self.whitening else None,
+            whitening=[Whitening.from_bytes(params) for params in self.whitening],
             n_threads=int(os.environ.get("OMP_NUM_THREADS") or 1),  # Spark sets it to the task's cores
             device=os.environ.get("RESIGHT_DEVICE") or None,
             boxes=read_boxes(rows),
@@ -44,7 +52,7 @@ class ExtractWork:
             status[i], error[i] = word, reason
         ok = np.array([word == "ok" for word in status], bool)
         vectors = vectors_to_arrow(extracted.vectors.astype(self.dtype), ok)
-        return described(rows, vectors, status, error)
+        return described(rows, vectors, status, error, pack_regions(extracted, self.dtype))
 
 
 def read_images(rows: pa.Table, failures: dict[int, tuple[str, str]]) -> Iterator[bytes | None]:
@@ -82,8 +90,26 @@ def rescue_images(rows: pa.Table, reason: str) -> pa.Table:
     return described(rows, pa.nulls(n, pa.binary()), ["crashed"] * n, [reason] * n)
 
 
-def described(rows: pa.Table, vectors: pa.Array, status: list[str], error: list[str | None]) -> pa.Table:
+def pack_regions(extracted: "Extracted", dtype: str) -> list[pa.Array] | None:
+    """Pack boxes (float32 shares of the sides) and vectors of each photo's regions; None without any."""
+    if not extracted.regions:
+        return None
+    packed = [
+        (r.boxes.tobytes(), r.vectors.astype(dtype).tobytes()) if r else (None, None)
+        for r in extracted.regions
+    ]
+    return [pa.array(column, pa.binary()) for column in zip(*packed, strict=True)]
+
+
+def described(
+    rows: pa.Table,
+    vectors: pa.Array,
+    status: list[str],
+    error: list[str | None],
+    regions: list[pa.Array] | None = None,
+) -> pa.Table:
     """Lay out rows of descriptors."""
     ids, hashes = rows["image_id"].combine_chunks(), rows["content_hash"].combine_chunks()
     columns = [ids, hashes, vectors, pa.array(status, pa.string()), pa.array(error, pa.string())]
-    return pa.table(columns, schema=DESCRIBED)
+    nothing = [pa.nulls(len(rows), kind) for kind in REGION_COLUMNS.values()]
+    return pa.table(columns + (regions or nothing), schema=DESCRIBED)

@@ -105,8 +105,8 @@ def find_components(edges: DataFrame, *, folder: str, max_task_edges: int = MAX_
     while (n_edges := graph.count()) > max_task_edges:
         n_tasks = min(max(2, -(-n_edges // max_task_edges)), MAX_TASKS)
         path = files.join(folder, f"round-{len(rounds)}")
-        contract_round(graph, len(rounds), n_tasks).write.mode("overwrite").parquet(path)
-        settled = edges.sparkSession.read.parquet(path)
+        contract_round(graph, len(rounds), n_tasks).write.mode("overwrite").parquet(files.spark_uri(path))
+        settled = edges.sparkSession.read.parquet(files.spark_uri(path, pattern=True))
         rounds.append(settled.where("not is_link").select("node_id", "root"))
         graph = settled.where("is_link").selectExpr("node_id as src", "root as dst")
     labels = graph.repartition(1).mapInArrow(join_edges, "node_id long, root long")

@@ -2,12 +2,10 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator
 
 import pyarrow as pa
 
-from resight import files
 from resight.config import SettingError
 from resight.images.content import ContentError, normal_uri, open_root
 from resight.images.listing import Entry, stat_uris
@@ -35,13 +33,6 @@ def measure_rows(root: str, batch: pa.RecordBatch) -> Iterator[Entry]:
         error = "; ".join(filter(None, (entry.error, note))) or None
         extra = dict(row["extra"]) if row["extra"] else None
         yield entry._replace(extra=extra, error=error)
-
-
-def spark_path(path: str) -> str:
-    """Give a path as Spark reads it: as it stands, on the local file system where it is local."""
-    escaped = re.sub(r"([\[\]{}*?\\])", r"\\\1", path)
-    local = files.local_path(path) is not None and not path.startswith(("file:", "dbfs:"))
-    return f"file:{escaped}" if local else escaped
 
 
 def read_header(path: str) -> list[str]:

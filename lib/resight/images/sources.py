@@ -35,7 +35,9 @@ class Source:
     path: str
 
 
-def parse_source(uri: str, kind: str = "auto", *, source_id: str = "", root: str = "") -> Source:
+def parse_source(
+    uri: str, kind: str = "auto", *, source_id: str = "", root: str = "", option: str = "--source"
+) -> Source:
     """Find out what ``uri`` names and check that it is there and not empty.
 
     Parameters
@@ -50,6 +52,8 @@ def parse_source(uri: str, kind: str = "auto", *, source_id: str = "", root: str
         needs one to stay the same source.
     root : str
         Folder that the uris of a manifest are relative to, by default its own.
+    option : str
+        What errors call it.
 
     Raises
     ------
@@ -66,9 +70,58 @@ def parse_source(uri: str, kind: str = "auto", *, source_id: str = "", root: str
         require_files(source)
     except (OSError, ValueError) as error:
         if isinstance(error, SettingError):
-            raise
-        raise SettingError(f"--source: cannot reach {uri}: {error}") from None
+            raise SettingError(str(error).replace("--source", option, 1)) from None
+        raise SettingError(f"{option}: cannot reach {uri}: {error}") from None
     return source
+
+
+def match_source(source: Source, known: Iterable[Source]) -> tuple[Source, list[str]]:
+    """Look for a source among the ``known`` ones, links resolved.
+
+    Returns
+    -------
+    source : Source
+        The known one where another spelling names the same place, else ``source``.
+    overlaps : list of str
+        Paths of known sources that can hold some of the same files.
+
+    Raises
+    ------
+    SettingError
+        A folder lies inside a known folder, or around it: all images of the inner one would be there twice.
+    """
+    others = sorted(known, key=lambda other: other.source_id)
+    if any(other.source_id == source.source_id for other in others):
+        return source, []
+    twin = next((other for other in others if real_place(other) == real_place(source)), None)
+    if twin is not None:
+        return twin, []
+    overlaps = [other for other in others if is_nested(source, other)]
+    for other in overlaps:
+        if source.kind == other.kind:
+            raise SettingError(
+                f"--source: {source.path} and the source {other.path} of the workspace lie one in the other, "
+                "images would be there twice: ingest one of them, or say --source-id if that is meant"
+            )
+    return source, [other.path for other in overlaps]
+
+
+def real_place(source: Source) -> tuple[str, str, str]:
+    """Give what two spellings of one source share: its kind, and root and path without links."""
+    return source.kind, real_path(source.root), real_path(source.path)
+
+
+def real_path(path: str) -> str:
+    """Resolve the links of a path on a mounted disk."""
+    local = files.local_path(path)
+    return path if local is None else str(local.resolve())
+
+
+def is_nested(source: Source, other: Source) -> bool:
+    """Whether one of two sources is a folder, and their roots lie in each other; shards hold other files."""
+    kinds, roots = {source.kind, other.kind}, [real_path(s.root).rstrip("/") + "/" for s in (source, other)]
+    lies_within = roots[0].startswith(roots[1]) or roots[1].startswith(roots[0])
+    return lies_within and "folder" in kinds and kinds <= {"folder", "glob", "manifest"}
 
 
 def canonical(uri: str) -> str:

@@ -14,6 +14,7 @@ from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import ArrayType, BinaryType, DataType, MapType, StringType, StructField, StructType
 
+from resight import files
 from resight.config import SettingError
 from resight.images.listing import (
     LISTING,
@@ -23,12 +24,13 @@ from resight.images.listing import (
     split_folders,
     walk_files,
 )
-from resight.images.manifest import check_uri, measure_rows, read_header, spark_path
+from resight.images.manifest import check_uri, measure_rows, read_header
 from resight.images.sources import Source, select_files
 from resight.images.tar import list_shard
 
 Batches = Iterator[pa.RecordBatch]
 MAX_TASKS = 10_000
+TRANSIENT = ("missing", "unreadable")  # of a file that the listing finds: tried again by the next run
 
 
 def list_source(
@@ -148,9 +150,8 @@ def read_manifest(spark: SparkSession, path: str) -> DataFrame:
         row = sf.col("_metadata.row_index")
     else:
         text = StructType([StructField(name, StringType()) for name in read_header(path)])
-        raw = spark.read.csv(
-            spark_path(path), text, header=True, multiLine=True, escape='"', encoding="UTF-8"
-        )
+        place = files.spark_uri(path, pattern=True)
+        raw = spark.read.csv(place, text, header=True, multiLine=True, escape='"', encoding="UTF-8")
         row = sf.monotonically_increasing_id()  # a file is never divided when multiLine
     names = {name.lower(): name for name in raw.columns}
     if "uri" not in names:
@@ -170,7 +171,7 @@ def read_manifest(spark: SparkSession, path: str) -> DataFrame:
 def read_parquet(spark: SparkSession, path: str) -> DataFrame:
     """Read Parquet; `SettingError` where it is none."""
     try:
-        return spark.read.parquet(spark_path(path))
+        return spark.read.parquet(files.spark_uri(path, pattern=True))
     except (PySparkException, Py4JError) as error:  # the second where Spark's own class is unknown to it
         raise SettingError(f"--source: cannot read {path} as Parquet") from error
 
@@ -208,8 +209,9 @@ def compare_listing(
     DataFrame
         The columns of the listing, ``image_id`` (null where new), ``extra_differs`` (the manifest says
         something else about the image) and ``change``: ``new``, ``changed`` (size, time or place differ; with
-        ``verify="full"`` every image that was there), ``same``, ``returned`` (was removed, is back) or
-        ``removed`` (the columns of the listing are null but for ``uri``). Images removed before have no row.
+        ``verify="full"`` every image that was there), ``same``, ``retried`` (the same, but it could not be
+        read), ``returned`` (was removed, is back) or ``removed`` (the columns of the listing are null but for
+        ``uri``). Images removed before have no row.
     """
     if verify not in ("changed", "full"):
         raise ValueError(f"verify is changed or full, got {verify!r}")
@@ -219,6 +221,7 @@ def compare_listing(
         "removed_at",
         sf.struct("n_bytes", "modified_at", "byte_offset").alias("known"),
         sf.col("extra").alias("known_extra"),
+        sf.col("status").alias("known_status"),
     )
     joined = listing.join(known, sf.col("uri") == sf.col("known_uri"), "full_outer")
     equal = sf.struct("n_bytes", "modified_at", "byte_offset").eqNullSafe(sf.col("known"))
@@ -227,8 +230,9 @@ def compare_listing(
         .when(sf.col("uri").isNull() & sf.col("removed_at").isNull(), "removed")
         .when(sf.col("uri").isNull(), "gone")
         .when(sf.col("removed_at").isNotNull(), "returned")
-        .when(equal & sf.lit(verify != "full"), "same")
-        .otherwise("changed")
+        .when(~equal | sf.lit(verify == "full"), "changed")
+        .when(sf.col("status").isNull() & sf.col("known_status").isin(*TRANSIENT), "retried")
+        .otherwise("same")
     )
     differs = ~sorted_entries("extra").eqNullSafe(sorted_entries("known_extra"))
     present = sf.col("uri").isNotNull() & sf.col("known_uri").isNotNull()

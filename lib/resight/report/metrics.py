@@ -1,5 +1,6 @@
 """The section of measured quality: metric, value, interval."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
@@ -88,8 +89,15 @@ def render_metric(m: Metric, *, with_family: bool) -> Markup:
         "tr",
         element("th", m.family or "", scope="row") if with_family else None,
         element("td" if with_family else "th", m.metric, scope=None if with_family else "row"),
-        element("td", f"{m.value:.3f}", class_="number strong"),
+        element("td", format_value(m), class_="number strong"),
         element("td", draw_interval(m.value, m.ci_low, m.ci_high)),
         element("td", interval, class_="number"),
         element("td", format_count(m.n_queries) if m.n_queries is not None else "", class_="number"),
     )
+
+
+def format_value(m: Metric) -> str:
+    """Write a figure with three decimals, a count without, and a dash where there is nothing to divide by."""
+    if math.isnan(m.value):
+        return "\N{EM DASH}"
+    return format_count(round(m.value)) if m.metric.startswith("n_") else f"{m.value:.3f}"

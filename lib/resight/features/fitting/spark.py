@@ -1,6 +1,6 @@
 """Sums over a sample of descriptors, the same whatever the partitions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from operator import add
 
@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_vectors, vectors_to_arrow
+from resight.features.fitting.sample import IMAGE_COLUMNS
 from resight.features.whitening import CovarianceSums, Whitening
 from resight.store import spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS
@@ -17,14 +18,21 @@ from resight.tables import GLOBAL_DESCRIPTORS
 GROUPS = 8  # tasks, and matrices that reach the driver: 8 x 13 MB at 1,280 dimensions
 
 
-def sample_descriptors(descriptors: DataFrame, *, sample: int, seed: int) -> DataFrame:
-    """Draw about ``sample`` usable descriptors by a hash of (id, ``seed``); all where there are fewer."""
-    usable = descriptors.where("status = 'ok'").select("image_id", "vector")
-    n = usable.count()
+def select_images(images: DataFrame, allowed: Mapping[str, Sequence[str]]) -> DataFrame:
+    """Keep the `IMAGES` rows whose columns, or manifest columns, have one of the values allowed."""
+    for name, values in allowed.items():
+        column = sf.col(name) if name in IMAGE_COLUMNS else sf.try_element_at("extra", sf.lit(name))
+        images = images.where(column.isin(*values))
+    return images
+
+
+def sample_rows(rows: DataFrame, key: list[str], *, sample: int, seed: int) -> DataFrame:
+    """Draw about ``sample`` rows by a hash of (``key``, ``seed``); all where there are fewer."""
+    n = rows.count()
     if n <= sample:
-        return usable
-    draw = sf.pmod(sf.xxhash64("image_id", sf.lit(seed)), sf.lit(1 << 32))
-    return usable.where(draw < int(sample / n * (1 << 32)))
+        return rows
+    draw = sf.pmod(sf.xxhash64(*key, sf.lit(seed)), sf.lit(1 << 32))
+    return rows.where(draw < int(sample / n * (1 << 32)))
 
 
 def sum_covariance(sampled: DataFrame, *, dtype: str) -> CovarianceSums:
@@ -36,12 +44,53 @@ def sum_covariance(sampled: DataFrame, *, dtype: str) -> CovarianceSums:
         The sample is empty.
     """
 
-    def sum_group(rows: pa.Table) -> pa.Table:
-        rows = rows.sort_by("image_id")
-        X = arrow_to_vectors(rows["vector"], dtype).astype(np.float32)
-        return pa.table({"bucket": rows["bucket"][:1], "params": [CovarianceSums.of_rows(X).to_bytes()]})
+    def sum_rows(rows: pa.Table) -> CovarianceSums:
+        return CovarianceSums.of_rows(arrow_to_vectors(rows["vector"], dtype).astype(np.float32))
 
-    grouped = sampled.withColumn("bucket", sf.pmod(sf.xxhash64("image_id"), sf.lit(GROUPS)).cast("int"))
+    return sum_groups(sampled, ["image_id"], sum_rows)
+
+
+def sum_differences(pairs: DataFrame, descriptors: DataFrame, *, dtype: str) -> CovarianceSums:
+    """Sum the differences of matching descriptors, as `pair_sums` does.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        ``image_a, image_b``, each pair once; a sample that fits into `GROUPS` tasks with its vectors. Pairs
+        with an image that has no usable descriptor are left out.
+    descriptors : DataFrame
+        ``image_id, vector``.
+    dtype : str
+        Of the vectors.
+
+    Raises
+    ------
+    ValueError
+        No pair is left.
+    """
+
+    def sum_pairs(rows: pa.Table) -> CovarianceSums:
+        left, right = (arrow_to_vectors(rows[f"vector_{s}"], dtype).astype(np.float32) for s in "ab")
+        return CovarianceSums.of_rows(left - right, shift=np.zeros(left.shape[1]))
+
+    for side in "ab":
+        own = descriptors.select(
+            sf.col("image_id").alias(f"image_{side}"), sf.col("vector").alias(f"vector_{side}")
+        )
+        pairs = pairs.join(own, f"image_{side}")
+    return sum_groups(pairs, ["image_a", "image_b"], sum_pairs)
+
+
+def sum_groups(
+    rows: DataFrame, key: list[str], sum_rows: Callable[[pa.Table], CovarianceSums]
+) -> CovarianceSums:
+    """Sum ``rows`` in `GROUPS` groups by a hash of ``key``, each sorted by it, and add the sums in order."""
+
+    def sum_group(group: pa.Table) -> pa.Table:
+        group = group.sort_by([(name, "ascending") for name in key])
+        return pa.table({"bucket": group["bucket"][:1], "params": [sum_rows(group).to_bytes()]})
+
+    grouped = rows.withColumn("bucket", sf.pmod(sf.xxhash64(*key), sf.lit(GROUPS)).cast("int"))
     summed = grouped.groupBy("bucket").applyInArrow(sum_group, "bucket int, params binary").collect()
     if not summed:
         raise ValueError("there is no usable descriptor to fit on")

@@ -1,0 +1,97 @@
+"""Why an image was found: the chain of images that leads from the query to it.
+
+Of all chains over stored edges that begin at a node the query observes, the one whose product of affinities,
+the observation included, is the greatest: a shortest path by ``-log`` (Dijkstra), at most ``max_hops`` long.
+"""
+
+import heapq
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+QUERY = -1  # the source of the first hop
+
+
+class Path(NamedTuple):
+    """Hops of a chain, each array (h,): ordinals ``src`` and ``dst``, ``affinity``, ``product`` so far.
+
+    The first hop leaves from the query, ``src`` -1; its affinity is the weight of the observation. Without
+    a chain within the limits there are no hops.
+    """
+
+    src: np.ndarray
+    dst: np.ndarray
+    affinity: np.ndarray
+    product: np.ndarray
+
+
+def explain_result(
+    A: sp.csr_array,
+    support: np.ndarray,
+    weights: np.ndarray,
+    target: int,
+    *,
+    max_hops: int = 8,
+    max_nodes: int = 10_000,
+) -> Path:
+    """Find the chain of greatest product from a query to the node ``target``.
+
+    Parameters
+    ----------
+    A : csr_array, (n, n) float64
+        Affinities in (0, 1].
+    support, weights : ndarray, (m,) int64 and float64
+        What the query observes, see `resight.diffusion.observe`.
+    max_hops : int
+        Length of a chain, the hop from the query to its support included.
+    max_nodes : int
+        Nodes whose edges are followed before the search gives up.
+
+    Raises
+    ------
+    ValueError
+        An affinity on the way is not in (0, 1].
+    """
+    before: dict[tuple[int, int], int] = {}  # (node, hops) -> the node it was reached from
+    fewest: dict[int, int] = {}  # hops of the cheapest way to a node found so far
+    queue = [(-np.log(w), 1, int(node), QUERY) for node, w in zip(support, weights, strict=True) if w > 0]
+    heapq.heapify(queue)
+    n_followed = 0
+    while queue and n_followed < max_nodes:
+        cost, hops, node, source = heapq.heappop(queue)
+        if hops >= fewest.get(node, max_hops + 1):
+            continue  # there is a way that is neither dearer nor longer
+        fewest[node], before[node, hops] = hops, source
+        if node == target:
+            return trace(A, dict(zip(support.tolist(), weights.tolist(), strict=True)), before, (node, hops))
+        if hops < max_hops:
+            n_followed += 1
+            for dst, step in step_costs(A, node):
+                if hops + 1 < fewest.get(dst, max_hops + 1):
+                    heapq.heappush(queue, (cost + step, hops + 1, dst, node))
+    empty = np.zeros(0, np.int64)
+    return Path(empty, empty, np.zeros(0), np.zeros(0))
+
+
+def step_costs(A: sp.csr_array, node: int) -> list[tuple[int, float]]:
+    """List the neighbours of ``node`` and ``-log`` of their affinities."""
+    row = slice(A.indptr[node], A.indptr[node + 1])
+    affinities = A.data[row]
+    if len(affinities) and not (affinities.min() > 0 and affinities.max() <= 1):
+        raise ValueError(f"affinities of node {node} leave (0, 1]: products along paths would not fall")
+    return list(zip(A.indices[row].tolist(), (-np.log(affinities)).tolist(), strict=True))
+
+
+def trace(
+    A: sp.csr_array, observed: dict[int, float], before: dict[tuple[int, int], int], end: tuple[int, int]
+) -> Path:
+    """Follow the chain back from ``end`` (node, hops) to the query."""
+    node, hops = end
+    rows = []
+    while node != QUERY:
+        source = before[node, hops]
+        rows.append((source, node, observed[node] if source == QUERY else float(A[source, node])))
+        node, hops = source, hops - 1
+    src, dst, affinity = (np.array(column) for column in zip(*reversed(rows), strict=True))
+    return Path(src, dst, affinity, np.cumprod(affinity))

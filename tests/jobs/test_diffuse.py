@@ -1,0 +1,116 @@
+"""Diffusion through the jobs, on imported vectors."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resight.arrow import arrow_to_lists
+from resight.config import SettingError
+from resight.job import Options
+from resight.jobs.build_graph import GraphConfig
+from resight.jobs.build_graph import main as build_graph
+from resight.jobs.diffuse import DiffuseConfig
+from resight.jobs.diffuse import main as diffuse
+from resight.jobs.import_descriptors import ImportConfig
+from resight.jobs.import_descriptors import main as import_descriptors
+from resight.jobs.ingest_images import IngestConfig
+from resight.jobs.ingest_images import main as ingest
+from resight.jobs.search import SearchConfig
+from resight.jobs.search import main as search
+from resight.store import TableStore
+from resight.tables import EDGES, EXPLANATIONS, MANIFOLD_NEIGHBORS, NODES, QUERIES, RESULTS
+from resight.workspace import Workspace
+from tests.synthetic import planted
+
+EXACT = {"tol": 1e-10, "alpha": 0.9}
+
+
+def save_vectors(file, seed, **planting):
+    vectors = planted(np.random.default_rng(seed), d=16, **planting).vectors
+    names = [f"{seed}-{i:03d}" for i in range(len(vectors))]
+    pq.write_table(pa.table({"uri": names, "vector": vectors.astype(float).tolist()}), file)
+    return str(file)
+
+
+def import_vectors(store, source, name):
+    ingest(store, IngestConfig(source=source, kind="vectors", source_id=name))
+    import_descriptors(
+        store, ImportConfig(source=source, source_id=name, dtype="float32"), Options(name=name)
+    )
+
+
+@pytest.fixture(scope="module")
+def store(spark, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vectors")
+    store = TableStore(Workspace.open(str(folder / "w"), "delta", create=True), spark)
+    source = save_vectors(folder / "v.parquet", 5, k=6, m=8, n_distractors=10, n_copies=6)
+    import_vectors(store, source, "planted")
+    build_graph(store, GraphConfig(k=8), Options(name="k8"))
+    return store
+
+
+def ranked(store, **settings):
+    outcome = search(store, SearchConfig(queries_from="collection", depth="all", **settings))
+    rows = store.reader.read(RESULTS, outcome.build_id)
+    return outcome, rows.sort_by([("query_id", "ascending"), ("rank", "ascending")])
+
+
+def test_offline_diffusion_of_whole_components_ranks_as_diffusion_does(store):
+    outcome = diffuse(
+        store, DiffuseConfig(shortlist=10**6, depth=10**6, max_iter=300, block_nodes=7, **EXACT)
+    )
+    assert outcome.run.notes["kept_of_ten_best"] == 1
+    assert sum(outcome.run.notes["blocks"].values()) >= 3
+    assert (
+        diffuse(store, DiffuseConfig(shortlist=10**6, depth=10**6, max_iter=300, **EXACT)).state
+        == "unchanged"
+    )
+    solved, offline = (ranked(store, method=m, **EXACT)[1] for m in ("diffusion", "offline_diffusion"))
+    a, b = solved["score"].to_numpy(), offline["score"].to_numpy()
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    n = len(np.unique(solved["query_id"].to_numpy()))
+    assert len(solved) == len(offline) == n * (n - 1)
+
+
+def test_rows_name_their_graph_and_hold_the_best_nodes_in_order(store):
+    diffuse(store, DiffuseConfig(depth=5), Options(name="top5"))
+    rows = store.reader.read(MANIFOLD_NEIGHBORS, "top5")
+    nodes = store.reader.read(NODES).to_pylist()
+    assert sorted(rows["src"].to_pylist()) == sorted(row["node_id"] for row in nodes if row["dup_of"] is None)
+    assert set(rows["graph_version"].to_pylist()) == {store.source(EDGES)[1].digest}
+    offsets, dst = arrow_to_lists(rows["dst"], "int64")
+    assert np.diff(offsets).max() == 5
+    scores = arrow_to_lists(rows["score"], "float32")[1]
+    inside = np.diff(np.repeat(np.arange(len(rows)), np.diff(offsets))) == 0
+    assert (np.diff(scores)[inside] <= 0).all()
+    assert set(dst) <= set(rows["src"].to_pylist())
+
+
+def test_queries_say_how_they_were_solved_and_results_why_they_were_found(store):
+    outcome, _ = ranked(store, method="diffusion", explain=2)
+    queries = store.reader.read(QUERIES, outcome.build_id)
+    assert max(queries["residual"].to_pylist()) <= 1e-6
+    assert min(queries["iterations"].to_pylist()) >= 1
+    hops = store.reader.read(EXPLANATIONS, outcome.build_id).to_pylist()
+    edges = {(e["src"], e["dst"]): e["affinity"] for e in store.reader.read(EDGES).to_pylist()}
+    walked = [hop for hop in hops if hop["src"] is not None]
+    assert len(walked)
+    for hop in walked:
+        assert abs(edges[hop["src"], hop["dst"]] - hop["affinity"]) < 1e-9
+
+
+def test_a_graph_of_other_descriptors_is_refused(store, tmp_path):
+    source = save_vectors(tmp_path / "o.parquet", 6, k=3, m=4, n_distractors=4, n_copies=0)
+    import_vectors(store, source, "others")
+    wrong = SearchConfig(queries_from="collection", method="diffusion", graph="k8", descriptors="others")
+    with pytest.raises(SettingError, match="another build of descriptors than 'others'"):
+        search(store, wrong)
+
+
+def test_diffusion_without_a_graph_names_the_job_to_run(spark, tmp_path):
+    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+    import_vectors(store, save_vectors(tmp_path / "v.parquet", 6, k=3, m=4, n_distractors=4, n_copies=0), "v")
+    for method, job in (("diffusion", "build-graph"), ("offline_diffusion", "diffuse")):
+        with pytest.raises(SettingError, match=job):
+            search(store, SearchConfig(queries_from="collection", method=method))

@@ -1,0 +1,171 @@
+"""Whitenings: fitted on a part of the collection, on matching pairs, elsewhere, and one after the other."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from resight.arrow import arrow_to_vectors
+from resight.config import SettingError
+from resight.features.whitening import (
+    CovarianceSums,
+    Whitening,
+    fit_learned_whitening,
+    fit_pca_whitening,
+    pair_sums,
+)
+from resight.job import Options
+from resight.jobs.extract_features import ExtractConfig
+from resight.jobs.extract_features import main as extract
+from resight.jobs.fit_model import FitConfig
+from resight.jobs.fit_model import main as fit
+from resight.jobs.import_descriptors import ImportConfig
+from resight.jobs.import_descriptors import main as import_descriptors
+from resight.jobs.ingest_images import IngestConfig
+from resight.jobs.ingest_images import main as ingest
+from resight.jobs.search import SearchConfig
+from resight.jobs.search import main as search
+from resight.store import TableStore
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, RESULTS
+from resight.workspace import Workspace
+from tests.pictures import save_collection
+
+TRAIN = ("astronaut", "chelsea", "coffee", "rocket")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = save_collection(tmp_path_factory.mktemp("photos"))
+    rows = [
+        f"{file.name},{'train' if file.stem in TRAIN else 'test'}" for file in sorted(folder.glob("*.jpg"))
+    ]
+    (folder / "photos.csv").write_text("\n".join(["uri,split", *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(spark, photos, tmp_path_factory):
+    store = TableStore(Workspace.open(str(tmp_path_factory.mktemp("w")), "parquet", create=True), spark)
+    ingest(store, IngestConfig(source=str(photos / "photos.csv")))
+    extract(store, ExtractConfig(extractor="colour", dtype="float32"), Options(name="raw"))
+    return store
+
+
+def model(store, build):
+    return Whitening.from_bytes(store.reader.read(MODELS, build)["params"][0].as_py())
+
+
+def vectors_by_name(store, build):
+    images = store.reader.read(IMAGES, columns=["image_id", "uri"]).to_pylist()
+    names = {row["image_id"]: row["uri"].removesuffix(".jpg") for row in images}
+    rows = store.reader.read(GLOBAL_DESCRIPTORS, build)
+    X = arrow_to_vectors(rows["vector"], store.properties(GLOBAL_DESCRIPTORS, build)["dtype"])
+    return {names[i]: x for i, x in zip(rows["image_id"].to_pylist(), X, strict=True)}
+
+
+def test_only_the_images_of_a_split_are_fitted_on(store):
+    conf = FitConfig(descriptors="raw", dims=2, only=("split=train",))
+    outcome = fit(store, conf, Options(name="inductive"))
+    X = np.stack([x for name, x in vectors_by_name(store, "raw").items() if name in TRAIN])
+    expected, _ = fit_pca_whitening(CovarianceSums.of_rows(X), dims=2, power=0.3)
+    assert outcome.notes["sample"] == len(TRAIN)
+    found = model(store, "inductive")
+    np.testing.assert_allclose(found.mean, expected.mean, atol=1e-6)
+    np.testing.assert_allclose(found.projection, expected.projection, rtol=1e-3, atol=1e-3)
+    assert fit(store, FitConfig(descriptors="raw", dims=2), Options(name="all")).notes["sample"] == 6
+
+
+def test_a_split_that_no_image_has_is_an_error(store):
+    with pytest.raises(SettingError, match="--only: no image with a descriptor has split=lost"):
+        fit(store, FitConfig(descriptors="raw", only=("split=lost",)), Options(name="lost"))
+
+
+def test_query_images_follow_a_chain_of_whitenings(store, photos):
+    rng = np.random.default_rng(0)
+    fit(store, FitConfig(descriptors="raw", dims=5, power=0.0), Options(name="five"))
+    extract(store, ExtractConfig(descriptors="raw", whitening="five", dtype="float32"), Options(name="w5"))
+    file = photos / "turn.npz"
+    np.savez(file, mean=rng.normal(size=5) * 0.1, projection=rng.normal(size=(5, 4)))
+    outcome = fit(store, FitConfig(kind="file", file=str(file), descriptors="w5"))
+    assert (outcome.name, outcome.notes["dims"]) == ("turn", 4)
+    extract(store, ExtractConfig(descriptors="w5", whitening="turn", dtype="float32"), Options(name="w4"))
+    search(store, SearchConfig(queries=str(photos / "*.jpg"), descriptors="w4", depth=1))
+    rows = store.reader.read(RESULTS).to_pylist()
+    assert len(rows) == 6
+    assert len({row["image_id"] for row in rows}) == 6
+    assert all(row["score"] == pytest.approx(1, abs=1e-4) for row in rows)
+
+
+@pytest.fixture(scope="module")
+def imported(spark, tmp_path_factory):
+    """Forty objects, two vectors each, that differ in three noisy dimensions."""
+    folder, rng = tmp_path_factory.mktemp("vectors"), np.random.default_rng(1)
+    X = (
+        np.repeat(rng.normal(size=(40, 8)), 2, axis=0)
+        + rng.normal(size=(80, 8)) * np.r_[[3.0] * 3, [0.1] * 5]
+    )
+    X = (X / np.linalg.norm(X, axis=1, keepdims=True)).astype("f4")
+    pq.write_table(pa.table({"uri": [f"{i}" for i in range(80)], "vector": X.tolist()}), folder / "v.parquet")
+    rows = [f"{2 * i},{2 * i + 1}" for i in range(20)]
+    (folder / "pairs.csv").write_text("\n".join(["uri_a,uri_b", *rows, "0,absent"]) + "\n")
+    store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
+    ingest(store, IngestConfig(source=str(folder / "v.parquet"), kind="vectors"))
+    source = ImportConfig(source=str(folder / "v.parquet"), dtype="float32")
+    import_descriptors(store, source, Options(name="v"))
+    return store, X, folder
+
+
+def test_learned_whitening_is_that_of_the_pairs_and_is_applied_like_any_other(imported):
+    store, X, folder = imported
+    outcome = fit(store, FitConfig(kind="learned", dims=5, pairs=str(folder / "pairs.csv")))
+    assert (outcome.name, outcome.notes["pairs"], outcome.notes["sample"]) == ("learned5", 20, 80)
+    pairs = np.arange(40).reshape(20, 2)
+    expected, _ = fit_learned_whitening(pair_sums(X, pairs), CovarianceSums.of_rows(X), dims=5)
+    np.testing.assert_allclose(model(store, "learned5").projection, expected.projection, rtol=1e-3, atol=1e-3)
+    extract(store, ExtractConfig(descriptors="v", whitening="learned5", dtype="float32"), Options(name="w"))
+    found, raw = vectors_by_name(store, "w"), vectors_by_name(store, "v")
+
+    def hits(V):
+        S = np.stack([V[str(i)] for i in range(80)])
+        S = S @ S.T - 9 * np.eye(80)
+        return (S.argmax(1) == np.arange(80) ^ 1)[40:].mean()
+
+    np.testing.assert_allclose(found["7"], expected.apply(X[7:8])[0], atol=1e-4)
+    assert hits(found) > hits(raw) + 0.3
+
+
+def test_other_pairs_are_another_model_and_useless_ones_are_named(imported):
+    store, _, folder = imported
+    file = folder / "more.csv"
+    file.write_text("image_a,image_b\n1,2\n")
+    with pytest.raises(SettingError, match="--pairs: there is no usable descriptor"):
+        fit(store, FitConfig(kind="learned", pairs=str(file)))
+    builds = set()
+    for text in ("uri_a,uri_b\n0,1\n2,3\n", "uri_a,uri_b\n4,5\n6,7\n"):
+        file.write_text(text)
+        builds.add(fit(store, FitConfig(kind="learned", dims=4, pairs=str(file))).build_id)
+    assert len(builds) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "learned"}, "pairs: --kind learned, and only it"),
+        ({"kind": "learned", "pairs": "a", "duplicates": "b"}, "one of them"),
+        ({"pairs": "a.csv"}, "pairs: --kind learned, and only it"),
+        ({"kind": "file"}, "file: --kind file, and only it"),
+        ({"only": ["split"]}, "only: 'split' is not of the form"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(settings, message):
+    with pytest.raises(SettingError, match=message):
+        FitConfig.from_mapping(settings)
+
+
+def test_files_are_checked_before_anything_is_fitted(imported):
+    store, _, folder = imported
+    with pytest.raises(SettingError, match=r"--pairs: .*absent\.csv"):
+        fit(store, FitConfig(kind="learned", pairs=str(folder / "absent.csv")))
+    np.savez(folder / "long.npz", mean=np.zeros(9), projection=np.eye(9))
+    with pytest.raises(SettingError, match="--file: for 9 dimensions, the descriptors have 8"):
+        fit(store, FitConfig(kind="file", descriptors="v", file=str(folder / "long.npz")))

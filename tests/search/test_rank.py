@@ -1,0 +1,142 @@
+import msgspec
+import numpy as np
+import pytest
+
+from resight.diffusion.block import DiffuseWork
+from resight.knn.copies import to_offsets
+from resight.knn.matrix import save_array
+from resight.search.collection import SearchFiles
+from resight.search.manifold import ManifoldFiles
+from resight.search.rank import answer_queries
+from resight.search.settings import SearchSettings
+from tests.search.collections import dense_ranking, save_collection
+from tests.synthetic import planted, unit
+
+ALL = SearchSettings(method="diffusion", depth="all", tol=1e-12, alpha=0.9)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    rng = np.random.default_rng(3)
+    vectors = planted(rng, k=8, m=8, n_distractors=20, n_copies=12, d=16).vectors
+    ids = rng.permutation(10 * len(vectors))[: len(vectors)].astype(np.int64)
+    return save_collection(tmp_path_factory.mktemp("collection"), ids, vectors)
+
+
+def queries(n=5, d=16, seed=1):
+    return unit(np.random.default_rng(seed).normal(size=(n, d))).astype(np.float32)
+
+
+def near(opened, n=5):
+    Q = opened.gather(np.arange(0, 7 * n, 7)) + 0.1 * queries(n)
+    return unit(Q).astype(np.float32)
+
+
+def strangers(n):
+    return np.full(n, -1, np.int64)
+
+
+@pytest.mark.parametrize("k_q", [1, 10])
+def test_diffusion_equals_a_dense_solve_and_the_rest_follows_by_similarity(made, k_q):
+    searched, first, A = made
+    collection = searched.open()
+    Q = near(collection.X)
+    settings = msgspec.structs.replace(ALL, query_neighbors=k_q)
+    for q, answer in zip(Q, answer_queries(Q, strangers(5), collection, settings), strict=True):
+        order, score = dense_ranking(q, collection.X, first, A, k_q=k_q, alpha=0.9)
+        assert sorted(answer.ordinals) == list(range(collection.X.n))
+        reached = score[answer.ordinals] > 0
+        np.testing.assert_allclose(answer.scores[reached], score[answer.ordinals][reached], rtol=1e-6)
+        assert (np.diff(answer.scores) <= 1e-9).all()
+        ties = np.isclose(score[order], score[answer.ordinals], rtol=1e-9)
+        assert ties.all()
+        np.testing.assert_array_equal(order[score[order] <= 0], answer.ordinals[~reached])
+
+
+@pytest.mark.parametrize("method", ["global", "average_qe", "alpha_qe", "diffusion"])
+def test_a_shallow_answer_is_the_head_of_a_deep_one_and_leaves_the_query_out(made, method):
+    collection = made[0].open()
+    own = np.array([0, 5, 40])
+    Q = collection.X.gather(own)
+    settings = SearchSettings(method=method, depth="all", tol=1e-12)
+    deep = list(answer_queries(Q, own, collection, settings))
+    few = list(answer_queries(Q, own, collection, msgspec.structs.replace(settings, depth=4)))
+    for i in range(3):
+        np.testing.assert_array_equal(few[i].ordinals, deep[i].ordinals[:4])
+        np.testing.assert_allclose(few[i].scores, deep[i].scores[:4], rtol=1e-5, atol=1e-7)
+        assert sorted([*deep[i].ordinals, own[i]]) == list(range(collection.X.n))
+
+
+def test_copies_share_the_score_of_the_image_that_stands_for_them(made):
+    collection = made[0].open()
+    copies, firsts = collection.X.copies
+    for answer in answer_queries(near(collection.X), strangers(5), collection, ALL):
+        score = dict(zip(answer.ordinals.tolist(), answer.scores.tolist(), strict=True))
+        assert all(score[int(c)] == score[int(f)] for c, f in zip(copies, firsts, strict=True))
+
+
+def test_a_shortlist_of_everything_changes_nothing(made):
+    collection = made[0].open()
+    Q = near(collection.X)
+    full = list(answer_queries(Q, strangers(5), collection, ALL))
+    for renormalise in (True, False):
+        cut = msgspec.structs.replace(ALL, shortlist=10**6, renormalise=renormalise)
+        for a, b in zip(full, answer_queries(Q, strangers(5), collection, cut), strict=True):
+            np.testing.assert_allclose(a.scores, b.scores, rtol=1e-6, atol=1e-9)
+
+
+def save_manifold(searched, folder, *, depth=10**6):
+    """Diffuse from every node and write the rows as files."""
+    graph, X = searched.graph.open(), searched.vectors.open()
+    work = DiffuseWork(searched.graph, "v", alpha=0.9, shortlist=10**6, depth=depth, max_iter=500, tol=1e-12)
+    rows = work.diffuse(np.arange(graph.n)).sort_by("src")
+    lists = [np.frombuffer(row.as_buffer(), np.int64) for row in rows["dst"]]
+    scores = np.concatenate([np.frombuffer(row.as_buffer(), np.float32) for row in rows["score"]])
+    arrays = (
+        X.ordinal_of(rows["src"].to_numpy()),
+        to_offsets(np.array([len(row) for row in lists])),
+        X.ordinal_of(np.concatenate(lists)).astype(np.int32),
+        scores,
+    )
+    names = tuple(save_array(str(folder), f"m{i}", array) for i, array in enumerate(arrays))
+    return SearchFiles(searched.vectors, searched.graph, ManifoldFiles(str(folder), ((0, names),)))
+
+
+def test_offline_diffusion_of_whole_components_equals_the_solve(made, tmp_path):
+    collection = save_manifold(made[0], tmp_path).open()
+    Q = near(collection.X)
+    offline = msgspec.structs.replace(ALL, method="offline_diffusion")
+    for a, b in zip(
+        answer_queries(Q, strangers(5), collection, ALL),
+        answer_queries(Q, strangers(5), collection, offline),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
+        assert set(a.ordinals[:5]) == set(b.ordinals[:5])
+
+
+def test_a_query_far_from_everything_is_ranked_by_similarity_and_flagged(tmp_path):
+    X = unit(np.abs(np.random.default_rng(0).normal(size=(30, 8)))).astype(np.float32)
+    collection = save_collection(tmp_path, np.arange(30), X)[0].open()
+    q = -unit(X.mean(0, keepdims=True)).astype(np.float32)
+    answer = next(answer_queries(q, strangers(1), collection, ALL))
+    assert answer.no_support
+    np.testing.assert_array_equal(answer.ordinals, np.lexsort((np.arange(30), -(X @ q[0]))))
+
+
+def test_paths_lead_from_the_query_to_the_result_over_edges(made):
+    collection = made[0].open()
+    settings = msgspec.structs.replace(ALL, depth=10, explain=3)
+    affinity = collection.nodes.affinity().toarray()
+    n_paths = 0
+    for answer in answer_queries(near(collection.X), strangers(5), collection, settings):
+        for ordinal, path in zip(answer.ordinals, answer.paths, strict=False):
+            if not len(path.src):
+                continue
+            n_paths += 1
+            assert path.src[0] == -1
+            assert path.dst[-1] == collection.X.representative_of(np.array([ordinal]))[0]
+            np.testing.assert_array_equal(path.src[1:], path.dst[:-1])
+            src, dst = collection.places[path.src[1:]], collection.places[path.dst[1:]]
+            np.testing.assert_allclose(path.affinity[1:], affinity[src, dst])
+    assert n_paths >= 5
