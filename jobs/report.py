@@ -9,12 +9,20 @@ from resight.job import Input, job
 from resight.report.collect import collect_report
 from resight.report.page import render_page
 from resight.store import TableStore
-from resight.tables import DUPLICATE_GROUPS, DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, NEIGHBORS
+from resight.tables import (
+    DUPLICATE_GROUPS,
+    DUPLICATE_PAIRS,
+    EXPLANATIONS,
+    GLOBAL_DESCRIPTORS,
+    IMAGES,
+    NEIGHBORS,
+)
 
 REPORTED = (
     Input(IMAGES),
     Input(DUPLICATE_GROUPS, "duplicates", optional=True),
     *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, NEIGHBORS, GLOBAL_DESCRIPTORS)),
+    Input(EXPLANATIONS, optional=True),
 )
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from resight.arrow import arrow_to_lists
 from resight.reader import Reader
+from resight.report.collect_chains import collect_chains
 from resight.report.collect_groups import collect_groups
 from resight.report.failures import Failure, Failures, Reason
 from resight.report.metrics import Metric, Metrics
@@ -212,6 +213,7 @@ COLLECTORS: tuple[Callable[[Source], Section], ...] = (
     collect_numbers,
     collect_groups,
     collect_neighbours,
+    collect_chains,
     collect_histogram,
     collect_failures,
     collect_metrics,

@@ -33,12 +33,14 @@ class Source:
             return pa.schema([table.schema.field(name) for name in columns]).empty_table()
         return self.reader.read(table, build, columns=columns, filter=filter)
 
-    def look_up(self, table: Table, columns: list[str], key: str, ids: Iterable[int]) -> pa.Table:
+    def look_up(
+        self, table: Table, columns: list[str], key: str, ids: Iterable[int], *, build: str = ""
+    ) -> pa.Table:
         """Read the rows whose ``key`` is one of a few ids, from the row groups that hold them."""
         wanted = sorted(set(ids))
-        if not wanted or not self.reader.has(table):
+        if not wanted or not self.reader.has(table, build):
             return pa.schema([table.schema.field(name) for name in columns]).empty_table()
-        run = self.reader.find(table)
+        run = self.reader.find(table, build)
         rows = self.reader.workspace.dataset(table, run.build_id, run.outputs[table.name])
         return read_scattered(rows, columns, key, wanted)
 
