@@ -3,7 +3,7 @@
 Both sides are warm: Spark's workers and the loop's processes hold their network. A job run is the whole of
 it: reading the table of images, the photos, the chunks, the write and the commit::
 
-    python benchmarks/job_extract.py [--photos FOLDER] [--n 1000] [--cores 2] [--pairs 5]
+    python benchmarks/job_extract.py [--photos FOLDER] [--n 2400] [--cores 2] [--pairs 5]
     python benchmarks/job_extract.py --scaling        # one core against two, job only
 """
 
@@ -56,7 +56,7 @@ class JobSide:
     def run(self):
         """Describe every photo; ``max_pixels`` only makes the settings new."""
         self.n_runs += 1
-        conf = ExtractConfig(max_pixels=170_000_000 + self.n_runs, chunk_size=64)
+        conf = ExtractConfig(max_pixels=170_000_000 + self.n_runs, chunk_size=128)
         extract_job(self.store, conf, Options(name=f"run{self.n_runs}"))
 
 
@@ -104,7 +104,7 @@ def main():
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos")
-    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--n", type=int, default=2400)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--scaling", action="store_true")

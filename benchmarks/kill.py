@@ -20,6 +20,7 @@ from resight.reader import open as open_workspace
 from resight.tables import GLOBAL_DESCRIPTORS
 
 VICTIMS = {"driver": "resight.cli", "executor": "CoarseGrainedExecutorBackend", "worker": "pyspark.daemon"}
+N_TASKS = 2  # executors of the cluster, one core each
 CLUSTER = """spark.master local-cluster[2,1,1024]
 spark.executor.memory 700m
 spark.task.maxFailures 8
@@ -85,14 +86,15 @@ def disturb(workspace: Path, conf: Path, extractor: str, kind: str, seed: int) -
     victim = find_victim(process.pid, kind, rng)
     if victim is not None and process.poll() is None:
         os.kill(victim, signal.SIGKILL)
-    repeated = None
-    if kind == "driver":
-        process.wait()
-        time.sleep(2)  # what the workers were about to write
-        repeated = count(workspace, "attempts") - count(workspace, "done")
-    while process.wait() != 0 and started < 5:
-        process, started = extract(workspace, conf, extractor), started + 1
-    return {"kind": kind, "seed": seed, "after": target, "starts": started, "repeated": repeated}
+    n_starts = n_chunks = 0
+    while (ended := process.poll()) is None or (ended != 0 and started < 5):
+        if ended:
+            process, started = extract(workspace, conf, extractor), started + 1
+        n_starts = max(n_starts, count(workspace, "attempts"))
+        n_chunks = max(n_chunks, count(workspace, "done"))
+        time.sleep(0.01)
+    facts = {"killed": victim is not None, "after": target, "starts": started}
+    return {"kind": kind, "seed": seed} | facts | {"repeated": n_starts - n_chunks}
 
 
 def prepare(folder: Path, n: int) -> tuple[Path, Path]:
@@ -124,16 +126,19 @@ def main() -> None:
         reference = Path(shutil.copytree(ingested, Path(name, "reference")))
         if extract(reference, conf, given.extractor).wait():
             sys.exit((reference / "log.txt").read_text())
-        expected, equal = content(reference), 0
+        expected, equal, most = content(reference), 0, 0
         for seed in range(given.instants):
             workspace = Path(shutil.copytree(ingested, Path(name, f"trial-{seed}")))
             kind = sorted(VICTIMS)[seed % 3]
             trial = disturb(workspace, conf, given.extractor, kind, seed)
             same = content(workspace) == expected
-            equal += same
+            equal, most = equal + same, max(most, trial["repeated"])
             print(trial | {"equal": same}, flush=True)
             shutil.rmtree(workspace)
         print(f"{equal} of {given.instants} disturbed runs left the table of the undisturbed one")
+        print(f"at most {most} chunks were started again (one per task: {N_TASKS})")
+    if equal < given.instants or most > N_TASKS:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
