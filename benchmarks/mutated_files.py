@@ -1,11 +1,14 @@
 """Inspect 10,000 damaged files; count the statuses and whatever kills, hangs or fills the process.
 
-``python benchmarks/mutated_files.py [--files 10000] [--seed 0] [--side 160] [--workers 2]``
+``python benchmarks/mutated_files.py [--files 10000] [--seed 0] [--side 160] [--workers 2] [--ingest]``
+
+With ``--ingest`` the files are written to a folder and go through the ingest job instead.
 """
 
 import argparse
 import resource
 import sys
+import tempfile
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -64,11 +67,41 @@ def inspect_all(n, seed, side, workers):
     return [row for rows, _ in parts for row in rows], max(peak for _, peak in parts)
 
 
+def ingest_all(n, seed, side, workers):
+    """Ingest all files; count the rows by status, and the files without a row."""
+    from resight.jobs.ingest_images import IngestConfig
+    from resight.jobs.ingest_images import main as ingest
+    from resight.session import start_session
+    from resight.store import TableStore
+    from resight.tables import IMAGES
+    from resight.workspace import Workspace
+
+    with tempfile.TemporaryDirectory() as folder:
+        names = {f"{i:06}.jpg" for i in range(n)}
+        for i, name in enumerate(sorted(names)):
+            path = Path(folder, "photos", f"{i // 1000:03}", name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(mutated_file(originals(side), seed, i))
+        workspace = Workspace.open(f"{folder}/w", "parquet", create=True)
+        session = start_session({"spark.master": f"local[{workers},4]", "spark.ui.enabled": "false"})
+        outcome = ingest(TableStore(workspace, session), IngestConfig(source=f"{folder}/photos"))
+        rows = TableStore(workspace, session).reader.read(IMAGES, columns=["uri"])["uri"].to_pylist()
+        lost = names - {uri.rsplit("/", 1)[-1] for uri in rows}
+        session.stop()
+    return outcome, len(rows), len(lost)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ingest", action="store_true")
     for name, value in (("files", 10_000), ("seed", 0), ("side", 160), ("workers", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)
     args = parser.parse_args()
+    if args.ingest:
+        outcome, n, lost = ingest_all(args.files, args.seed, args.side, args.workers)
+        print(f"{n} rows in {outcome.seconds:.0f} s, {lost} files without a row")
+        print(outcome.run.outputs["images"].statuses)
+        return
     began = time.perf_counter()
     rows, peak = inspect_all(args.files, args.seed, args.side, args.workers)
     print(f"{len(rows)} files in {time.perf_counter() - began:.0f} s, peak {peak:.0f} MB a process")

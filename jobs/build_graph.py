@@ -1,4 +1,4 @@
-"""Find the nearest neighbours of every image and join mutual ones into a graph with components."""
+"""Find the nearest neighbours of every image, or region, and join mutual ones into a graph."""
 
 import logging
 from typing import Annotated, Literal
@@ -6,27 +6,50 @@ from typing import Annotated, Literal
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
+from resight import files
 from resight.cli import run
-from resight.config import Config, Meta, execution
+from resight.config import Config, Meta, digest_of, execution
 from resight.graph.matrix import GraphFiles
+from resight.graph.regions.spark import (
+    GROUP_ROWS,
+    build_region_nodes,
+    check_node_ids,
+    list_region_nodes,
+)
 from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
 from resight.graph.storage.spark import write_graph_files
 from resight.job import Input, job
+from resight.knn.growth.spark import update_lists
 from resight.knn.matrix import VectorFiles
-from resight.knn.plan import choose_method
-from resight.knn.spark import Approximation, build_neighbors, measure_recall
+from resight.knn.plan import choose_growth, choose_method
+from resight.knn.spark import Approximation, expand_lists, list_neighbors, measure_recall
 from resight.knn.storage.spark import write_vector_files
 from resight.store import TableStore
-from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES
+from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES, REGION_DESCRIPTORS
+from resight.workspace import Run
 
+MAX_K = 2048
 log = logging.getLogger("resight")
 
 
-class GraphConfig(Config):
-    """Settings of ``conf/build-graph.toml``."""
+class GraphConfig(Config, frozen=True):
+    """Settings of ``build-graph``."""
 
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
-    k: Annotated[int, Meta(ge=1, le=2048, description="neighbours of an image, distinct vectors")] = 50
+    k: Annotated[
+        int | Literal["auto"],
+        Meta(description="neighbours of a node, distinct vectors; auto: 50, or 200 of regions all kept"),
+    ] = "auto"
+    of: Annotated[
+        Literal["images", "regions"],
+        Meta(description="nodes: images, or their regions (extract-features --regions true)"),
+    ] = "images"
+    compress: Annotated[
+        int, Meta(ge=0, description="Gaussian components that replace the regions of an image; 0: keep all")
+    ] = 0
+    gmp_lambda: Annotated[
+        float, Meta(gt=0, description="regularisation of the weights of an image's regions")
+    ] = 1.0
     gamma: Annotated[float, Meta(gt=0, description="exponent of the similarity in the affinity")] = 3.0
     max_copies: Annotated[int, Meta(ge=1, description="images of one vector that a list shows")] = 10
     method: Annotated[
@@ -34,52 +57,106 @@ class GraphConfig(Config):
         Meta(description="exact: all pairs; ivf: inverted lists; auto: by size"),
     ] = "auto"
     recall: Annotated[float, Meta(gt=0, le=1, description="what the inverted lists are tuned for")] = 0.95
-    seed: Annotated[int, Meta(description="of samples")] = 0
+    seed: Annotated[int, Meta(description="of samples, mixtures and the ids of regions")] = 0
     block_rows: Annotated[int, execution("vectors per block of the exact path: bounds memory", ge=1)] = 25_000
     max_task_edges: Annotated[int, execution("edges that one task joins into components", ge=1)] = 4_000_000
+
+    def __post_init__(self) -> None:
+        """Check what single fields cannot say."""
+        if self.k != "auto" and not 1 <= self.k <= MAX_K:
+            raise ValueError(f"k: from 1 to {MAX_K}, or auto")
+        if self.compress and self.of != "regions":
+            raise ValueError("compress: only for a graph of regions, --of regions")
+
+    @property
+    def n_neighbors(self) -> int:
+        """Give k: the paper takes 50, and 200 where the graph holds all regions."""
+        if self.k != "auto":
+            return self.k
+        return 200 if self.of == "regions" and not self.compress else 50
+
+
+def has_regions(conf: GraphConfig) -> bool:
+    """Whether the graph is one of regions."""
+    return conf.of == "regions"
+
+
+def of_images(graph: Run) -> bool:
+    """Whether a build of this job is a graph of images."""
+    return not of_regions(graph)
+
+
+def of_regions(graph: Run) -> bool:
+    """Whether a build of this job is a graph of regions."""
+    return graph.settings.get("of") == "regions"
 
 
 @job(
     "build-graph",
     GraphConfig,
-    reads=(Input(GLOBAL_DESCRIPTORS, "descriptors"),),
+    reads=(
+        Input(REGION_DESCRIPTORS, "descriptors", when=has_regions, how="--regions true"),
+        Input(GLOBAL_DESCRIPTORS, "descriptors"),
+    ),
     writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),
 )
 def main(store: TableStore, conf: GraphConfig) -> None:
-    """List the k nearest images of each, among distinct vectors; copies never push neighbours out.
+    """List the k nearest nodes of each, among distinct vectors; copies never push neighbours out.
 
-    An edge joins two images that are in each other's lists. Images without a usable vector are nodes without
-    edges, and counted.
+    A node is an image, or with ``--of regions`` a region of one. An edge joins two nodes that are in each
+    other's lists. Nodes without a usable vector have no edges, and are counted.
     """
-    descriptors = store.read(GLOBAL_DESCRIPTORS)
-    layout = open_vectors(store)
+    regions = keep_regions(store, conf) if has_regions(conf) else None
+    layout = open_vectors(store) if regions is None else open_regions(store, conf, regions)
     plan = choose_method(layout.n - layout.n_copies, layout.d, method=conf.method)
     log.info("build-graph: %s, because %s", plan.method, plan.reason)
     store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
     copies = store.persist("copies", list_copies(store.spark, layout))
-    neighbors = build_neighbors(
-        store.spark,
-        layout,
-        k=conf.k,
-        max_copies=conf.max_copies,
-        block_rows=conf.block_rows,
-        approximate=Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None,
-    )
-    store.write(NEIGHBORS, neighbors)
-    measured = measure_recall(store.written(NEIGHBORS), layout, k=conf.k, seed=conf.seed).first()
+    lists = renew_lists(store, conf, layout) if regions is None else None
+    if lists is None:
+        approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
+        lists = list_neighbors(
+            store.spark, layout, k=conf.n_neighbors, block_rows=conf.block_rows, approximate=approximate
+        )
+    store.write(NEIGHBORS, expand_lists(lists, layout, max_copies=conf.max_copies))
+    recall = measure_recall(store.written(NEIGHBORS), layout, k=conf.n_neighbors, seed=conf.seed)
+    (measured,) = recall.collect()
     figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
     store.note(method=plan.method, **figures)
-    store.write(NODES, build_nodes(descriptors, copies))
+    images = store.read(GLOBAL_DESCRIPTORS)
+    nodes = build_nodes(images, copies) if regions is None else build_region_nodes(regions, copies)
+    store.write(NODES, nodes)
     edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.gamma))
     store.write(EDGES, edges)
     store.write(COMPONENTS, label_components(store, conf, edges, copies))
+
+
+def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> DataFrame | None:
+    """Search only for the images whose lists changed since the last run; None where that does not pay."""
+    previous, before = store.previous(NEIGHBORS), store.input_before(GLOBAL_DESCRIPTORS)
+    if previous is None or before is None:
+        return None
+    now, then = (
+        unify_copies(rows.where("status = 'ok'")).select("image_id", sf.xxhash64("vector").alias(name))
+        for rows, name in ((store.read(GLOBAL_DESCRIPTORS), "now"), (before, "then"))
+    )
+    joined = now.join(then, "image_id", "full").where("not (now <=> then)")
+    moved = store.persist("moved", joined)
+    n_fresh, n_gone = (moved.where(f"{name} is not null").count() for name in ("now", "then"))
+    plan = choose_growth(n_fresh, n_gone, layout.n, k=conf.n_neighbors)
+    log.info("build-graph: %s, because %s", plan.method, plan.reason)
+    store.note(lists=plan.method, new=n_fresh, gone=n_gone)
+    if plan.method != "renew":
+        return None
+    k, rows = conf.n_neighbors, conf.block_rows
+    return update_lists(previous, moved.select("image_id"), layout, k=k, block_rows=rows, hold=store.hold)
 
 
 def open_vectors(store: TableStore) -> VectorFiles:
     """Give the descriptors of the run as memory-mapped files, written at the first use of this version."""
     folder = store.shard_folder(GLOBAL_DESCRIPTORS)
     layout = write_vector_files(
-        unify_copies(store.read(GLOBAL_DESCRIPTORS)),
+        unify_copies(store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'")),
         folder,
         source_dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"],
     )
@@ -87,22 +164,56 @@ def open_vectors(store: TableStore) -> VectorFiles:
     return layout
 
 
+def keep_regions(store: TableStore, conf: GraphConfig) -> DataFrame:
+    """Compute `list_regions` once, and see that no two of them have one id."""
+    regions = store.persist("regions", list_regions(store, conf))
+    check_node_ids(regions)
+    return regions
+
+
+def list_regions(store: TableStore, conf: GraphConfig) -> DataFrame:
+    """Make the nodes of a graph of regions, with their vectors, from the descriptors of the run."""
+    hashes = store.read(GLOBAL_DESCRIPTORS).select("image_id", "content_hash")
+    n_rows = store.source(REGION_DESCRIPTORS)[1].n_rows
+    return list_region_nodes(
+        unify_copies(store.read(REGION_DESCRIPTORS).join(hashes, "image_id"), "region_ix"),
+        dtype=store.properties(REGION_DESCRIPTORS)["dtype"],
+        n_groups=max(1, -(-n_rows // GROUP_ROWS)),
+        compress=conf.compress,
+        lam=conf.gmp_lambda,
+        seed=conf.seed,
+    )
+
+
+def open_regions(store: TableStore, conf: GraphConfig, regions: DataFrame) -> VectorFiles:
+    """Give the vectors of ``regions``, see `list_regions`, as memory-mapped files by node_id."""
+    kept = digest_of([conf.compress, conf.seed])
+    folder = files.join(store.shard_folder(REGION_DESCRIPTORS), kept)
+    vectors = regions.select(sf.col("node_id").alias("image_id"), "vector")
+    layout = write_vector_files(vectors, folder, source_dtype="float32")
+    store.drop_old_shards(REGION_DESCRIPTORS)
+    return layout
+
+
 def open_graph(store: TableStore) -> GraphFiles:
     """Give the graph of the run's inputs as memory-mapped files, written at the first use of this version."""
-    tables = [store.read(table) for table in (NODES, EDGES, COMPONENTS)]
-    layout = write_graph_files(*tables, store.shard_folder(EDGES))
+    nodes, edges, components = (store.read(table) for table in (NODES, EDGES, COMPONENTS))
+    layout = write_graph_files(nodes, edges, components, store.shard_folder(EDGES))
     store.drop_old_shards(EDGES)
     return layout
 
 
-def unify_copies(descriptors: DataFrame) -> DataFrame:
-    """Give images of equal bytes the very vector of the first: in other batches its last bits may differ."""
-    usable = descriptors.where("status = 'ok'")
-    seen = usable.groupBy("content_hash").agg(sf.count("*").alias("n"), sf.min("image_id").alias("image_id"))
-    firsts = usable.join(seen.where("n > 1").select("image_id"), "image_id")
-    canonical = firsts.select("content_hash", sf.col("vector").alias("canonical"))
-    joined = usable.join(canonical, "content_hash", "left")
-    return joined.select("image_id", sf.coalesce("canonical", "vector").alias("vector"))
+def unify_copies(vectors: DataFrame, *part: str) -> DataFrame:
+    """Give images of equal bytes the very vector of the first: in other batches its last bits may differ.
+
+    ``part`` are further columns of the key, where an image has several vectors.
+    """
+    keys = ["content_hash", *part]
+    seen = vectors.groupBy(*keys).agg(sf.count("*").alias("n"), sf.min("image_id").alias("image_id"))
+    firsts = vectors.join(seen.where("n > 1").select("image_id", *part), ["image_id", *part])
+    canonical = firsts.select(*keys, sf.col("vector").alias("canonical"))
+    joined = vectors.join(canonical, keys, "left")
+    return joined.select("image_id", *part, sf.coalesce("canonical", "vector").alias("vector"))
 
 
 def label_components(store: TableStore, conf: GraphConfig, edges: DataFrame, copies: DataFrame) -> DataFrame:

@@ -7,16 +7,18 @@ from resight.config import Config, Meta, digest_of, execution
 from resight.diffusion.block import DiffuseWork
 from resight.diffusion.spark import diffuse_nodes, measure_shortlists
 from resight.job import Input, job
-from resight.jobs.build_graph import open_graph
+from resight.jobs.build_graph import of_images, open_graph
 from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES, MANIFOLD_NEIGHBORS, NODES
 
 
-class DiffuseConfig(Config):
-    """Settings of ``conf/diffuse.toml``."""
+class DiffuseConfig(Config, frozen=True):
+    """Settings of ``diffuse``."""
 
     graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
-    alpha: Annotated[float, Meta(gt=0, lt=1, description="weight of the neighbours in the walk")] = 0.99
+    alpha: Annotated[
+        float, Meta(gt=0, lt=1, description="weight of the walk; .99 (the paper) for large instances")
+    ] = 0.8
     shortlist: Annotated[int, Meta(ge=1, description="nodes around each that take part in its system")] = 1000
     depth: Annotated[int, Meta(ge=1, description="best nodes of each that are kept")] = 100
     max_iter: Annotated[int, Meta(ge=1, description="steps of conjugate gradient")] = 20
@@ -27,7 +29,7 @@ class DiffuseConfig(Config):
 @job(
     "diffuse",
     DiffuseConfig,
-    reads=(Input(EDGES, "graph"), Input(NODES, "graph"), Input(COMPONENTS, "graph")),
+    reads=tuple(Input(table, "graph", kind=of_images) for table in (EDGES, NODES, COMPONENTS)),
     writes=(MANIFOLD_NEIGHBORS,),
 )
 def main(store: TableStore, conf: DiffuseConfig) -> None:

@@ -36,8 +36,8 @@ HEADLINE = ("map_step", "macro_map_step", "map_trapezoid", "macro_map_trapezoid"
 PAIRS = "pairs"  # protocol of figures over one list of pairs
 
 
-class EvaluateConfig(Config):
-    """Settings of ``conf/evaluate.toml``."""
+class EvaluateConfig(Config, frozen=True):
+    """Settings of ``evaluate``."""
 
     ground_truth: Annotated[
         str, Meta(description="of a search: CSV or Parquet with query_uri, image_uri, label[, family]")

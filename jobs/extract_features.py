@@ -1,5 +1,6 @@
 """Describe every image by one vector: a network with pooling, or colour."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
@@ -10,7 +11,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
-from resight.config import Meta, digest_of, execution
+from resight.config import Meta, SettingError, digest_of, execution
 from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
@@ -19,11 +20,12 @@ from resight.job import Input, job
 from resight.store import LossError, TableStore, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES
 
+GPU_AMOUNT = "spark.task.resource.gpu.amount"
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
 
 
-class ExtractConfig(ExtractSettings):
-    """Settings of ``conf/extract-features.toml``."""
+class ExtractConfig(ExtractSettings, frozen=True):
+    """Settings of ``extract-features``."""
 
     whitening: Annotated[str, Meta(description="build of fit-model that whitens the vectors")] = ""
     descriptors: Annotated[
@@ -49,6 +51,22 @@ class ExtractConfig(ExtractSettings):
 
         return "" if self.is_colour or self.descriptors else weights_sha256(self.extractor_settings())
 
+    def check(self) -> None:
+        """Look for the weight file, and whether the network can be loaded."""
+        from resight.features.check import check_network
+
+        super().check()
+        if not self.descriptors:
+            check_network(self.extractor_settings())
+
+    def check_spark(self, properties: Mapping[str, str]) -> None:
+        """Refuse half precision where the tasks have no GPU."""
+        if self.precision == "float16" and not (self.is_colour or self.descriptors or on_gpu(properties)):
+            raise SettingError(
+                "precision: float16 needs a GPU that Spark assigns to each task "
+                "(spark.task.resource.gpu.amount); use auto or float32"
+            )
+
     def build_name(self) -> str:
         """Name the build by what describes it, such as ``lite0-gem``."""
         if self.descriptors:
@@ -70,11 +88,12 @@ class ExtractConfig(ExtractSettings):
 )
 def main(store: TableStore, conf: ExtractConfig) -> None:
     """Describe the images that are new or changed since this build was last extracted."""
-    params = store.read(MODELS).where("kind = 'whitening'").first()["params"] if conf.whitening else None
-    whitening = bytes(params) if params else None
+    params = store.read(MODELS).where("kind = 'whitening'").collect() if conf.whitening else []
+    whitening = bytes(params[0]["params"]) if params else None
     if whitening and conf.descriptors:
         whiten_stored(store, conf, whitening)
         return
+    conf.check_spark(gpu_properties(store))
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
     stale, gone = compare_builds(store, images)
     store.check_loss(gone.count(), images.count() + gone.count(), "descriptors of images that are gone")
@@ -122,11 +141,11 @@ def describe_images(
     """Run the extractor over images, in chunks that survive kills."""
     rows = stale.join(store.read(SOURCES).select("source_id", "root"), "source_id")
     rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
-    work = ExtractWork(conf.extractor_settings(), conf.dtype, (whitening,) if whitening else ())
+    models = (whitening,) if whitening else ()
+    work = ExtractWork(conf.extractor_settings(), conf.dtype, models, conf.weights_digest())
     inputs: list[Any] = [store.source(IMAGES)[1].version, store.run.previous and store.run.previous.run_id]
-    chunks = Chunks(
-        store.staging(digest_of([*inputs, conf.chunk_size])), work, rescue_images, conf.chunk_size
-    )
+    folder = store.staging(digest_of([*inputs, conf.chunk_size]))
+    chunks = Chunks(folder, work, rescue_images, conf.chunk_size, label="extract-features")
     store.note(chunks=run_chunks(rows, "image_id", chunks), **arithmetic(store, conf))
     described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))
     n_bad = described.where("status not in ('ok', 'zero')").count()
@@ -150,9 +169,19 @@ def forget_transient(store: TableStore, described: DataFrame) -> None:
 
 def arithmetic(store: TableStore, conf: ExtractConfig) -> dict[str, str]:
     """Say what the network ran on."""
-    on_gpu = float(store.spark.conf.get("spark.task.resource.gpu.amount", "0") or 0) > 0
-    exact = conf.precision == "float32" or (conf.precision == "auto" and not on_gpu)
-    return {"device": "cuda" if on_gpu else "cpu", "precision": "float32" if exact else "float16"}
+    has_gpu = on_gpu(gpu_properties(store))
+    exact = conf.precision == "float32" or (conf.precision == "auto" and not has_gpu)
+    return {"device": "cuda" if has_gpu else "cpu", "precision": "float32" if exact else "float16"}
+
+
+def gpu_properties(store: TableStore) -> dict[str, str]:
+    """Give the property of the session that says whether tasks have a GPU."""
+    return {GPU_AMOUNT: store.spark.conf.get(GPU_AMOUNT, "0") or "0"}
+
+
+def on_gpu(properties: Mapping[str, str]) -> bool:
+    """Whether Spark assigns a GPU, or a share of one, to each task."""
+    return float(properties.get(GPU_AMOUNT) or 0) > 0
 
 
 def compare_builds(store: TableStore, images: DataFrame) -> tuple[DataFrame, DataFrame]:

@@ -9,7 +9,7 @@ from pyspark.sql import functions as sf
 from resight import files
 from resight.cli import run
 from resight.config import Config, Meta, execution
-from resight.dedup.export import EXPORTED, write_list
+from resight.dedup.export import EXPORTED, write_list, writer_kind
 from resight.dedup.grouping.spark import group_pairs
 from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
@@ -17,6 +17,7 @@ from resight.dedup.spark import find_pairs, find_saturated, list_removable, repr
 from resight.dedup.tracking.spark import rename_groups, track_groups
 from resight.graph.spark import find_components
 from resight.job import Input, job
+from resight.jobs.build_graph import of_images
 from resight.store import TableStore
 from resight.tables import (
     DUPLICATE_GROUPS,
@@ -29,8 +30,8 @@ from resight.tables import (
 )
 
 
-class DuplicatesConfig(Config):
-    """Settings of ``conf/find-duplicates.toml``."""
+class DuplicatesConfig(Config, frozen=True):
+    """Settings of ``find-duplicates``."""
 
     graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
     threshold: Annotated[
@@ -41,7 +42,11 @@ class DuplicatesConfig(Config):
     ] = 0.0
     keep: Annotated[
         tuple[str, ...],
-        Meta(min_length=1, description="criteria for the image to keep, the first decides first"),
+        Meta(
+            min_length=1,
+            description="criteria for the image to keep, the first that differs decides; sharpness differs "
+            "by a factor of two or so, as noise and brightening sharpen; also NAME:reverse, under:FOLDER/",
+        ),
     ] = KEEP_CRITERIA
     export: Annotated[
         tuple[str, ...], execution("CSV or JSON lines files to list what could go; nothing is deleted")
@@ -51,8 +56,9 @@ class DuplicatesConfig(Config):
         """Check the policy and the names of the lists."""
         parse_policy(self.keep)
         for path in self.export:
-            if not path.endswith((".csv", ".jsonl")) or files.local_path(path) is None:
-                raise ValueError(f"export: {path} must be a local path and end in .csv or .jsonl")
+            if files.local_path(path) is None:
+                raise ValueError(f"export: {path} lies on a remote store; give a path on this machine")
+            writer_kind(Path(path))
 
     def rule(self, dtype: str) -> GroupRule:
         """Give the guard of the groups."""
@@ -62,7 +68,7 @@ class DuplicatesConfig(Config):
 @job(
     "find-duplicates",
     DuplicatesConfig,
-    reads=(Input(NEIGHBORS, "graph"), GLOBAL_DESCRIPTORS, IMAGES, SOURCES),
+    reads=(Input(NEIGHBORS, "graph", kind=of_images), GLOBAL_DESCRIPTORS, IMAGES, SOURCES),
     writes=(DUPLICATE_PAIRS, DUPLICATE_GROUPS, GROUP_CHANGES),
     finish=lambda store, conf: export_list(store, conf),
 )

@@ -1,4 +1,4 @@
-"""Fit a model on a sample of descriptors: whitening with fewer dimensions."""
+"""Fit a model on a sample of descriptors, of images or of regions: whitening with fewer dimensions."""
 
 import hashlib
 import logging
@@ -26,20 +26,25 @@ from resight.features.whitening import (
 )
 from resight.job import Input, job
 from resight.store import TableStore, spark_schema
-from resight.tables import DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, MODELS
+from resight.tables import DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, Table
 
 log = logging.getLogger("resight")
 PAIR = ["image_a", "image_b"]
+REGION = ["image_id", "region_ix"]
 
 
-class FitConfig(Config):
-    """Settings of ``conf/fit-model.toml``."""
+class FitConfig(Config, frozen=True):
+    """Settings of ``fit-model``."""
 
     kind: Annotated[
         Literal["pca", "learned", "file"],
         Meta(description="pca: principal components; learned: from matching pairs; file: fitted elsewhere"),
     ] = "pca"
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
+    on: Annotated[
+        Literal["images", "regions"],
+        Meta(description="pca: what is fitted on; regions, for extract-features --whiten-regions true"),
+    ] = "images"
     dims: Annotated[int, Meta(ge=1, description="dimensions that are kept")] = 512
     power: Annotated[
         float,
@@ -66,6 +71,8 @@ class FitConfig(Config):
             raise ValueError("pairs: --kind learned, and only it, takes --pairs or --duplicates, one of them")
         if bool(self.file) != (self.kind == "file"):
             raise ValueError("file: --kind file, and only it, takes --file")
+        if self.on == "regions" and self.kind != "pca":
+            raise ValueError("on: regions only with --kind pca")
 
     def weights_digest(self) -> str:
         """Hash the file that the model is made from: another content is another build."""
@@ -79,13 +86,20 @@ class FitConfig(Config):
 
     def build_name(self) -> str:
         """Name the build by what it does, such as ``pca512``."""
-        return Path(self.file).stem if self.file else f"{self.kind}{self.dims}"
+        fitted = f"{self.kind}{self.dims}"
+        return Path(self.file).stem if self.file else f"{fitted}-regions" if of_regions(self) else fitted
+
+
+def of_regions(conf: FitConfig) -> bool:
+    """Whether the model is fitted on regions."""
+    return conf.on == "regions"
 
 
 @job(
     "fit-model",
     FitConfig,
     reads=(
+        Input(REGION_DESCRIPTORS, "descriptors", when=of_regions, how="--regions true"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         Input(DUPLICATE_PAIRS, "duplicates", optional=True, newest=False),
         IMAGES,
@@ -98,15 +112,19 @@ def main(store: TableStore, conf: FitConfig) -> None:
         return
     fit = {"pca": fit_pca, "learned": fit_learned, "file": read_file}[conf.kind]
     whitening = fit(store, conf)
-    store.note(dims=whitening.projection.shape[1])
+    n_kept = whitening.projection.shape[1]
+    if n_kept < conf.dims and not conf.file:
+        log.warning("fit-model: --dims %d: there are only %d, all are kept", conf.dims, n_kept)
+    store.note(dims=n_kept)
     rows = [("whitening", bytearray(whitening.to_bytes()))]
     store.write(MODELS, store.spark.createDataFrame(rows, spark_schema(MODELS)))
 
 
 def fit_pca(store: TableStore, conf: FitConfig) -> Whitening:
     """Whiten by principal components of a sample."""
-    sampled = sample_rows(choose_descriptors(store, conf), ["image_id"], sample=conf.sample, seed=conf.seed)
-    sums = sum_covariance(sampled, dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"])
+    table, key = (REGION_DESCRIPTORS, REGION) if of_regions(conf) else (GLOBAL_DESCRIPTORS, ["image_id"])
+    sampled = sample_rows(choose_descriptors(store, conf, table), key, sample=conf.sample, seed=conf.seed)
+    sums = sum_covariance(sampled, dtype=store.properties(table)["dtype"], key=key)
     whitening, warning = fit_pca_whitening(sums, dims=min(conf.dims, len(sums.shift)), power=conf.power)
     if warning:
         log.warning("fit-model: %s", warning)
@@ -142,9 +160,12 @@ def match_images(store: TableStore, conf: FitConfig) -> DataFrame:
     return resolve_pairs(store.spark.createDataFrame(read_pairs(conf.pairs)), images)
 
 
-def choose_descriptors(store: TableStore, conf: FitConfig) -> DataFrame:
-    """Give the usable descriptors of the images that ``--only`` allows: ``image_id, vector``."""
+def choose_descriptors(store: TableStore, conf: FitConfig, table: Table = GLOBAL_DESCRIPTORS) -> DataFrame:
+    """Give the usable rows of ``table`` of the images that ``--only`` allows: its key, ``vector``."""
     usable = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id", "vector")
+    if table is REGION_DESCRIPTORS:
+        regions = store.read(table).select(*REGION, "vector")
+        usable = regions.join(usable.select("image_id"), "image_id", "left_semi")
     if not conf.only:
         return usable
     chosen = select_images(store.read(IMAGES), parse_conditions(conf.only)).select("image_id")

@@ -22,8 +22,8 @@ from resight.store import TableStore
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
 
 
-class ImportConfig(Config):
-    """Settings of ``conf/import-descriptors.toml``."""
+class ImportConfig(Config, frozen=True):
+    """Settings of ``import-descriptors``."""
 
     source: Annotated[
         str, Meta(min_length=1, description="Parquet, Delta table, or .npy with its ids beside it")
@@ -90,8 +90,8 @@ def main(store: TableStore, conf: ImportConfig) -> None:
 def count_unmatched(store: TableStore, vectors: DataFrame, unmatched: DataFrame, key: str) -> None:
     """Report the vectors that belong to no image; `SettingError` where that is all of them."""
     total = sf.coalesce(sf.sum("n_rows"), sf.lit(0))
-    left = unmatched.agg(total.alias("n"), sf.min("id").alias("id")).first()
-    if left["n"] and left["n"] == vectors.agg(total).first()[0]:
+    (left,) = unmatched.agg(total.alias("n"), sf.min("id").alias("id")).collect()
+    if left["n"] and left["n"] == vectors.agg(total).collect()[0][0]:
         raise SettingError(
             f"--match: none of the {left['n']} ids is the {key} of an image, such as {left['id']!r}; look at "
             "--match, --id-column and --source-id (a uri is relative to its source)"

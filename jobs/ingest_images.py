@@ -23,8 +23,8 @@ from resight.tables import IMAGES, PREVIEWS, SOURCES
 log = logging.getLogger("resight")
 
 
-class IngestConfig(Config):
-    """Settings of ``conf/ingest-images.toml``."""
+class IngestConfig(Config, frozen=True):
+    """Settings of ``ingest-images``."""
 
     source: Annotated[
         str, Meta(min_length=1, description="folder, glob, manifest (CSV, Parquet) or tar shards")
@@ -37,7 +37,10 @@ class IngestConfig(Config):
     root: Annotated[str, Meta(description="folder of a manifest's uris; default: the manifest's own")] = ""
     id_column: Annotated[str, Meta(description="vectors: column of the ids; default: uri")] = "uri"
     vector_column: Annotated[str, Meta(description="vectors: column of the vectors")] = "vector"
-    extensions: Annotated[tuple[str, ...], Meta(description="file names to list; * for all")] = ()
+    extensions: Annotated[
+        tuple[str, ...],
+        Meta(description="endings of the files to list, such as jpg; * for all; default: those of images"),
+    ] = ()
     verify: Annotated[
         Literal["changed", "full"], Meta(description="changed: read what differs in size or time; full: all")
     ] = "changed"
@@ -164,11 +167,10 @@ def inspect_files(
     rows = rows.withColumn("first_seen", sf.coalesce("first_seen", sf.current_timestamp()))
     rows = store.persist("pending", rows)
     work = IngestWork(conf.max_pixels, conf.preview_side, conf.decoder)
-    identity = rows.select(sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at")).alias("x")).first()
-    key = f"{source.source_id}-{identity['x']}-{conf.digest}-{conf.chunk_size}"
-    chunks = Chunks(
-        store.staging(f"chunks/{key}"), work, rescue_files, conf.chunk_size, conf.max_memory_mb << 20
-    )
+    (identity,) = rows.select(sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at"))).collect()
+    key = f"{source.source_id}-{identity[0]}-{conf.digest}-{conf.chunk_size}"
+    folder, max_bytes = store.staging(f"chunks/{key}"), conf.max_memory_mb << 20
+    chunks = Chunks(folder, work, rescue_files, conf.chunk_size, max_bytes, "ingest-images")
     store.note(chunks=run_chunks(rows, "image_id", chunks))
     return read_chunks(store.spark, chunks, from_arrow_schema(INGESTED))
 

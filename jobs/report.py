@@ -26,8 +26,8 @@ REPORTED = (
 )
 
 
-class ReportConfig(Config):
-    """Settings of ``conf/report.toml``."""
+class ReportConfig(Config, frozen=True):
+    """Settings of ``report``."""
 
     duplicates: Annotated[str, Meta(description="build of find-duplicates; default: the newest")] = ""
 

@@ -1,28 +1,47 @@
 """Rank the images of a collection for every query."""
 
-from functools import reduce
-from operator import or_
+import logging
+from dataclasses import replace
 from typing import Annotated, Literal
 
-from pyspark.sql import DataFrame
+from msgspec import structs
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
-from resight.features.work import ExtractWork, rescue_images
+from resight.diffusion.partitioned.slots import count_slots
+from resight.diffusion.partitioned.storage.spark import write_partitioned_files
+from resight.diffusion.plan import Plan, choose_path
+from resight.features.fitting.spark import select_images
+from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.images.sources import parse_source
 from resight.images.spark import assign_image_ids, list_source
 from resight.job import Input, job
-from resight.jobs.build_graph import open_graph, open_vectors
+from resight.jobs.build_graph import (
+    GraphConfig,
+    list_regions,
+    of_images,
+    of_regions,
+    open_graph,
+    open_regions,
+    open_vectors,
+)
 from resight.jobs.extract_features import ExtractConfig
+from resight.knn.matrix import VectorFiles
 from resight.search.collection import SearchFiles
-from resight.search.settings import SearchSettings, needs_graph, needs_manifold
+from resight.search.filter import parse_filter
+from resight.search.partitioned.spark import search_partitioned
+from resight.search.queries.spark import BOX, attach_regions, flag_regionless, query_columns, read_boxes
+from resight.search.regions import RegionFiles
+from resight.search.settings import SearchSettings, needs_graph, needs_manifold, needs_regions
 from resight.search.spark import search as rank_queries
 from resight.search.spark import unpack_explanations, unpack_results
-from resight.search.storage.spark import write_manifold_files
-from resight.store import TableStore, spark_schema
+from resight.search.storage.spark import write_manifold_files, write_mask, write_region_files
+from resight.store import TableStore
 from resight.tables import (
     COMPONENTS,
     EDGES,
@@ -33,16 +52,20 @@ from resight.tables import (
     MODELS,
     NODES,
     QUERIES,
+    REGION_DESCRIPTORS,
     RESULTS,
 )
 from resight.workspace import Run
 
-BOX = ("y0", "x0", "y1", "x1")
+GRAPH = (EDGES, NODES, COMPONENTS)
+BATCH = 16  # queries that are solved together at least
+SHORTLIST = 10_000  # images of a query's small system, as in the paper
+log = logging.getLogger("resight")
 FLAGS = ("no_support", "iterations", "residual")
 
 
-class SearchConfig(SearchSettings):
-    """Settings of ``conf/search.toml``."""
+class SearchConfig(SearchSettings, frozen=True):
+    """Settings of ``search``."""
 
     queries: Annotated[
         str, Meta(description="folder, glob, tar or manifest (columns y0 x0 y1 x1: boxes) of query images")
@@ -56,10 +79,23 @@ class SearchConfig(SearchSettings):
     manifold: Annotated[
         str, Meta(description="build of diffuse (offline_diffusion); default: the newest")
     ] = ""
+    filter: Annotated[
+        tuple[str, ...],
+        Meta(description="return only images with column=value, a column of images or of their manifest"),
+    ] = ()
+    path: Annotated[
+        Literal["auto", "replicated", "partitioned", "truncated"],
+        Meta(
+            description="diffusion: whole graph in each task, its rows over tasks, or a shortlist per query"
+        ),
+    ] = "auto"
+    task_memory: Annotated[float, execution("GiB that a task may fill: decides the path", gt=0)] = 4.0
+    n_parts: Annotated[int, execution("parts of a partitioned graph; 0: as few as fit", ge=0)] = 0
     chunk_size: Annotated[int, execution("query images per chunk of work", ge=1)] = 256
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
+        parse_filter(self.filter)
         if bool(self.queries) == bool(self.queries_from):
             raise ValueError("queries: give --queries or --queries-from collection, and only one of them")
         super().__post_init__()
@@ -84,9 +120,9 @@ def list_queries(conf: SearchConfig) -> str:
     SearchConfig,
     reads=(
         Input(MANIFOLD_NEIGHBORS, "manifold", when=needs_manifold),
-        Input(EDGES, "graph", when=needs_graph),
-        Input(NODES, "graph", when=needs_graph),
-        Input(COMPONENTS, "graph", when=needs_graph),
+        *(Input(table, "graph", when=needs_graph, kind=of_images) for table in GRAPH),
+        *(Input(table, "graph", when=needs_regions, kind=of_regions, how="--of regions") for table in GRAPH),
+        Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions true"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         IMAGES,
     ),
@@ -99,10 +135,17 @@ def main(store: TableStore, conf: SearchConfig) -> None:
     Query images are described as the collection was. A query that cannot be read or described is a row of
     ``queries`` with a status, and has no results.
     """
-    searched, settings = open_files(store), conf.settings()
+    plan = plan_path(store, conf)
     ask = ask_collection if conf.queries_from else ask_files
     queries, vectors, dtype = ask(store, conf)
-    answers = store.persist("answers", rank_queries(vectors, searched, settings, source_dtype=dtype))
+    if plan.path == "partitioned":
+        ranked = rank_by_parts(store, conf, plan, vectors, dtype)
+    else:
+        searched, settings = filter_images(store, conf, open_files(store)), conf.settings()
+        if plan.path == "truncated":
+            settings = structs.replace(settings, shortlist=conf.shortlist or SHORTLIST)
+        ranked = rank_queries(vectors, searched, settings, source_dtype=dtype)
+    answers = store.persist("answers", ranked)
     store.write(RESULTS, unpack_results(answers, conf.method))
     flags = answers.select("query_id", *FLAGS)
     store.write(QUERIES, queries.drop(*FLAGS).join(flags, "query_id", "left"))
@@ -110,11 +153,79 @@ def main(store: TableStore, conf: SearchConfig) -> None:
         store.write(EXPLANATIONS, unpack_explanations(answers))
 
 
+def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
+    """Choose how a diffusion over the graph of images is distributed; other methods have one way."""
+    if not needs_graph(conf):
+        return Plan("replicated", "the method needs no graph")
+    n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
+    wanted = "truncated" if conf.shortlist and conf.path == "auto" else conf.path
+    n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
+    plan = choose_path(
+        n, nnz, BATCH, memory_bytes=int(conf.task_memory * 2**30), n_slots=n_slots, path=wanted
+    )
+    log.info("search: %s, because %s", plan.path, plan.reason)
+    store.note(path=plan.path)
+    return plan
+
+
+def rank_by_parts(
+    store: TableStore, conf: SearchConfig, plan: Plan, queries: DataFrame, dtype: str
+) -> DataFrame:
+    """Rank by diffusion over a graph of which no task holds more than its part."""
+    if conf.filter:
+        raise SettingError("filter: not with the path partitioned; say --path replicated or truncated")
+    check_descent(store)
+    n_parts = conf.n_parts or plan.n_parts
+    tables = (store.read(NODES), store.read(EDGES), store.read(COMPONENTS))
+    folder = files.join(store.shard_folder(EDGES), f"parts-{n_parts}")
+    searched = (open_vectors(store), write_partitioned_files(tables, folder, n_parts=n_parts))
+    work = store.staging(files.join(store.run.run_id, "parts"))
+    return search_partitioned(queries, searched, conf.settings(), work, source_dtype=dtype)
+
+
 def open_files(store: TableStore) -> SearchFiles:
     """Give the files of the inputs of the run, each written at the first use of its version."""
-    vectors, described = open_vectors(store), store.run.inputs[GLOBAL_DESCRIPTORS.name]
-    graph = open_graph(store) if EDGES.name in store.run.inputs else None
+    check_descent(store)
+    vectors, inputs = open_vectors(store), store.run.inputs
+    if REGION_DESCRIPTORS.name in inputs:
+        return SearchFiles(vectors, regions=open_region_files(store, vectors))
+    graph = open_graph(store) if EDGES.name in inputs else None
     manifold = None
+    if MANIFOLD_NEIGHBORS.name in inputs:
+        folder = files.join(store.shard_folder(MANIFOLD_NEIGHBORS), last_name(vectors.folder))
+        manifold = write_manifold_files(store.read(MANIFOLD_NEIGHBORS), vectors, folder)
+        store.drop_old_shards(MANIFOLD_NEIGHBORS)
+    return SearchFiles(vectors, graph, manifold)
+
+
+def filter_images(store: TableStore, conf: SearchConfig, searched: SearchFiles) -> SearchFiles:
+    """Restrict what is returned to the images that ``--filter`` allows."""
+    if not conf.filter:
+        return searched
+    chosen = select_images(store.read(IMAGES), parse_filter(conf.filter))
+    try:
+        mask = write_mask(chosen, searched.vectors, files.join(store.staging(store.run.run_id), "allowed"))
+    except ValueError as error:
+        raise SettingError(f"--filter: {error}") from None
+    return replace(searched, allowed=mask)
+
+
+def open_region_files(store: TableStore, images: VectorFiles) -> RegionFiles:
+    """Give the files of the graph of regions and of its nodes' vectors, made again as the graph's job did."""
+    conf = GraphConfig.from_mapping(store.run.inputs[EDGES.name].settings)
+    regions = open_regions(store, conf, list_regions(store, conf))
+    folder = files.join(store.shard_folder(EDGES), f"regions-{last_name(images.folder)}")
+    return write_region_files(store.read(NODES), regions, open_graph(store), images, folder)
+
+
+def last_name(folder: str) -> str:
+    """Give the last part of a path."""
+    return files.join(folder).split("/")[-1]
+
+
+def check_descent(store: TableStore) -> None:
+    """Raise `SettingError` where the graph was made from other descriptors than those searched."""
+    described = store.run.inputs[GLOBAL_DESCRIPTORS.name]
     for table in (EDGES, MANIFOLD_NEIGHBORS):
         run = store.run.inputs.get(table.name)
         made_of = descends_from(store, run) if run else described.build_id
@@ -123,11 +234,6 @@ def open_files(store: TableStore) -> SearchFiles:
                 f"--descriptors: {run.name!r} was made from another build of descriptors than "
                 f"{described.name!r}; name the one that belongs to it, or none"
             )
-    if MANIFOLD_NEIGHBORS.name in store.run.inputs:
-        folder = files.join(store.shard_folder(MANIFOLD_NEIGHBORS), files.join(vectors.folder).split("/")[-1])
-        manifold = write_manifold_files(store.read(MANIFOLD_NEIGHBORS), vectors, folder)
-        store.drop_old_shards(MANIFOLD_NEIGHBORS)
-    return SearchFiles(vectors, graph, manifold)
 
 
 def descends_from(store: TableStore, run: Run) -> str:
@@ -141,12 +247,14 @@ def descends_from(store: TableStore, run: Run) -> str:
 def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
     """Let every image with a descriptor ask: rows of ``queries``, their vectors, and the dtype of these."""
     described = store.read(GLOBAL_DESCRIPTORS)
+    if needs_regions(conf):
+        described = flag_regionless(attach_regions(described, store.read(REGION_DESCRIPTORS)))
+        described = store.persist("described", described)
     uris = store.read(IMAGES).where("removed_at is null").select("image_id", "uri")
     rows = described.select("image_id", "status", "error").join(uris, "image_id")
     queries = rows.select(*query_columns("image_id", "uri", "image_id", "status", "error"))
-    asking = sf.col("image_id").alias("query_id")
     there = described.where("status = 'ok'").join(uris, "image_id", "left_semi")
-    vectors = there.select(asking, "vector", "image_id")
+    vectors = there.select(*vector_columns(conf), "image_id")
     return queries, vectors, store.properties(GLOBAL_DESCRIPTORS)["dtype"]
 
 
@@ -167,40 +275,22 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
     key = digest_of([source.path, store.run.run_id, conf.chunk_size])
     chunks = Chunks(store.staging(key), work, rescue_images, conf.chunk_size)
     run_chunks(rows.where("status is null"), "image_id", chunks)
-    described = read_chunks(store.spark, chunks, spark_schema(GLOBAL_DESCRIPTORS))
+    described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))
+    if needs_regions(conf):
+        described = flag_regionless(described)
     found = described.select("image_id", sf.col("status").alias("found"), sf.col("error").alias("why"))
     known = rows.join(found, "image_id", "left").withColumns(
         {"status": sf.coalesce("status", "found"), "error": sf.coalesce("error", "why")}
     )
     columns = query_columns("image_id", "uri", None, "status", "error", *BOX)
-    vectors = described.where("status = 'ok'").select(sf.col("image_id").alias("query_id"), "vector")
+    vectors = described.where("status = 'ok'").select(*vector_columns(conf))
     return known.select(*columns), vectors, work.dtype
 
 
-def read_boxes(listed: DataFrame) -> DataFrame:
-    """Give each row the box of its manifest row, and a ``uri`` of its own for each box of a ``file``.
-
-    A box that is incomplete, empty or no four whole numbers is a query with the status ``bad_box``.
-    """
-    given = [sf.try_element_at("extra", sf.lit(name)) for name in BOX]
-    corners = {name: text.try_cast("int") for name, text in zip(BOX, given, strict=True)}
-    some = reduce(or_, (text.isNotNull() for text in given))
-    valid = (corners["y0"] >= 0) & (corners["x0"] >= 0)
-    valid &= (corners["y1"] > corners["y0"]) & (corners["x1"] > corners["x0"])
-    bad = some & ~sf.coalesce(valid, sf.lit(False))
-    status = sf.coalesce("status", sf.when(bad, "bad_box"))
-    error = sf.coalesce("error", sf.when(bad, sf.concat(sf.lit("not a box: "), sf.concat_ws(" ", *given))))
-    uri = sf.concat_ws("#", "uri", sf.when(some, sf.concat_ws(",", *given)))
-    return listed.withColumns(corners | {"file": sf.col("uri"), "uri": uri, "status": status, "error": error})
-
-
-def query_columns(query_id: str, uri: str, image_id: str | None, status: str, error: str, *box: str) -> list:
-    """Lay out columns as rows of ``queries``."""
-    given = {"query_id": query_id, "uri": uri, "image_id": image_id, "status": status, "error": error}
-    given |= {name: name for name in box}
-    fields = spark_schema(QUERIES).fields
-    sources = [(f, given.get(f.name)) for f in fields]
-    return [(sf.col(c) if c else sf.lit(None)).cast(f.dataType).alias(f.name) for f, c in sources]
+def vector_columns(conf: SearchConfig) -> list[Column]:
+    """Name the columns of described images that the search takes."""
+    names = ["vector", "region_vectors"] if needs_regions(conf) else ["vector"]
+    return [sf.col("image_id").alias("query_id"), *map(sf.col, names)]
 
 
 def describe_like(store: TableStore, described: Run) -> ExtractWork:

@@ -1,3 +1,4 @@
+import argparse
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import pytest
 from resight.cli import job_parser, main, overview
 from resight.config import SettingError
 from resight.job import JOBS, load_job
+from resight.launch import OUTER, check_early
 from resight.session import JAVA_HELP, check_java
 
 
@@ -32,8 +34,8 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
     ("words", "message"),
     [
         (["no-such-job"], "unknown job 'no-such-job'; the jobs are: ingest-images"),
-        (["build-graph", "--k", "0"], "--k 0: Expected `int` >= 1"),
-        (["build-graph", "--k", "many"], "--k many: Expected `int`"),
+        (["build-graph", "--k", "0"], "k: from 1 to 2048, or auto"),
+        (["build-graph", "--k", "many"], "--k many: Invalid enum value 'many'; allowed: an integer, auto"),
         (["build-graph"], "build-graph: --descriptors: table 'global_descriptors' is missing"),
         (["search"], "queries: give --queries or --queries-from collection"),
         (["search", "--queries", "/"], "search: --descriptors: table 'global_descriptors' is missing"),
@@ -45,14 +47,17 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["run", "--source", "x", "--conf", "/no/file.toml"], "cannot read the settings file /no/file.toml"),
         (["builds", "--drop", "nothing"], "no build is called 'nothing'"),
         (["fit-model", "--power", "2"], "--power 2: Expected `float` <= 1.0"),
-        (["find-duplicates", "--export", "x.json"], "export: x.json must be a local path and end in .csv"),
-        (["find-duplicates", "--export", "s3a://b/x.csv"], "export: s3a://b/x.csv must be a local path"),
+        (["find-duplicates", "--export", "x.json"], "export: x.json must end in .csv or .jsonl"),
+        (["find-duplicates", "--export", "s3a://b/x.csv"], "export: s3a://b/x.csv lies on a remote"),
         (["find-duplicates", "--keep", "beauty"], "beauty"),
         (["evaluate", "--ground-truth", "t.csv", "--protocols", "new"], "unknown protocol"),
-        (["import-descriptors", "--dtype", "int8"], "--dtype int8: Invalid enum value 'int8'"),
+        (["import-descriptors", "--dtype", "int8"], "value 'int8'; allowed: float16, float32"),
         (["import-descriptors", "--source", "/no/v.parquet"], "--source: no such file or folder: /no/v"),
         (["evaluate", "--ground-truth", "/no/t.csv"], "--ground-truth: no such file or folder: /no/t.csv"),
         (["extract-features", "--backbone", "timm:x", "--weights", "/no/w"], "cannot read the weight file"),
+        (["extract-features", "--layers", "blok3"], "layers: the backbone has no 'blok3'"),
+        (["extract-features", "--precision", "float16"], "precision: float16 needs a GPU"),
+        (["extract-features", "--backbone", "torchscript:no://w.pt"], "cannot read the weight file no://w"),
         (["run", "--source", "/", "--ground-truth", "/no/t.csv"], "--ground-truth: no such file or folder"),
         (["run", "--source", "/no/such/folder"], "--source: no such file or folder: /no/such/folder"),
         (["ingest-images", "--source", "/no/v.npy", "--kind", "vectors"], "--source: no such file or folder"),
@@ -71,6 +76,27 @@ def test_wrong_settings_exit_with_2_name_the_key_and_start_no_spark(
     caplog.clear()
     assert main(given) == 2
     assert message in caplog.text
+
+
+def test_help_says_what_an_empty_value_means_and_not_that_there_is_none():
+    text = " ".join(job_parser(load_job("ingest-images")).format_help().split())
+    assert "default: those of images (several text)" in text
+    assert "longer side of previews (integer; default 256)" in text
+
+
+def test_half_precision_is_left_to_a_session_that_is_set_up_elsewhere(monkeypatch, tmp_path):
+    conf = load_job("extract-features").config(precision="float16")
+    file = tmp_path / "gpu.conf"
+    parsed = argparse.Namespace(spark_conf=file)
+    for name in OUTER:
+        monkeypatch.delenv(name, raising=False)
+    file.write_text("spark.task.resource.gpu.amount 0.5")
+    check_early(conf, parsed)
+    file.write_text("spark.ui.enabled false")
+    with pytest.raises(SettingError, match="precision: float16 needs a GPU"):
+        check_early(conf, parsed)
+    monkeypatch.setenv("SPARK_REMOTE", "sc://server")
+    check_early(conf, parsed)
 
 
 def test_unknown_keys_of_a_settings_file_are_named(tmp_path, caplog):

@@ -1,17 +1,23 @@
 """The jobs over several processes: a local cluster, Spark Connect, and what is left after a kill."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
+import pyspark
 import pytest
 
 from benchmarks.kill import CLUSTER, command, content, disturb, extract
 from resight.reader import open as open_workspace
-from resight.tables import COMPONENTS, DUPLICATE_PAIRS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS
+from resight.session import find_delta_jars
+from resight.tables import COMPONENTS, DUPLICATE_PAIRS, EDGES, GLOBAL_DESCRIPTORS, IMAGES, NEIGHBORS
 from tests.pictures import PHOTOS, save_collection, save_photo
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
 SETTINGS = "[extract-features]\nextractor = 'colour'\n[build-graph]\nk = 5\nmax_task_edges = 40\n"
 LOCAL = "spark.master local[2]\nspark.ui.enabled false\nspark.sql.shuffle.partitions 2\n"
 
@@ -61,6 +67,25 @@ def test_spark_connect_runs_ingest_to_duplicates(expected, photos, tmp_path):
     assert "exact" in pairs["relation"].to_pylist()
     columns = ["image_a", "image_b", "relation", "similarity"]
     assert pairs.select(columns).equals(rows(expected, DUPLICATE_PAIRS, "image_a", "image_b").select(columns))
+
+
+def test_spark_submit_runs_a_job_file(tmp_path):
+    folder = save_collection(tmp_path / "photos", ("china", "flower", "rocket"))
+    submit = ["--master", "local[2]", "--jars", ",".join(find_delta_jars())]
+    submit += ["--properties-file", str(ROOT / "conf/spark/cluster.conf"), "--conf", "spark.ui.enabled=false"]
+    words = ["--workspace", str(tmp_path / "w"), "--source", str(folder), "--lock", "none", "--json"]
+    spark_submit = Path(pyspark.__file__).parent / "bin/spark-submit"
+    done = subprocess.run(
+        [spark_submit, *submit, ROOT / "jobs/ingest_images.py", *words],
+        env=os.environ | {"PYSPARK_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["jobs"][0]["state"] == "committed"
+    reader = open_workspace(str(tmp_path / "w"))
+    assert reader.workspace.format == "delta"
+    assert sorted(reader.read(IMAGES)["uri"].to_pylist()) == ["china.jpg", "flower.jpg", "rocket.jpg"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 import logging
+import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from resight import files
@@ -34,12 +36,22 @@ def test_a_run_with_a_model_fits_it_and_goes_on_with_what_it_whitens(tmp_path):
     assert (planned[3][1].whitening, planned[3][1].descriptors) == (FITTED, FITTED)
 
 
+def test_the_example_of_a_settings_file_loads_and_holds_nothing_but_changes():
+    file = Path(__file__).parents[1] / "conf/run.toml"
+    given = tomllib.loads(file.read_text(encoding="utf-8"))
+    planned = {declared.name: conf for declared, conf in reversed(plan_jobs("x", "report", "", file))}
+    for name, table in given.items():
+        conf = planned[name]
+        defaults = {field.name: field.default for field in msgspec.structs.fields(conf)}
+        assert [key for key in table if getattr(conf, key) == defaults[key]] == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("[build-grap]", r"run\.toml: \[build-grap\] is no job"),
         ("build-graph = 3", r"run\.toml: build-graph is no table"),
-        ("[build-graph]\nk = 0", r"run\.toml: build-graph\.k: Expected `int` >= 1$"),
+        ("[build-graph]\nk = 0", r"run\.toml: build-graph\.k: from 1 to 2048"),
         (
             "[extract-features]\nlonger_side = 'x'",
             r"run\.toml: extract-features\.longer_side: Expected `int`",

@@ -1,4 +1,4 @@
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 
@@ -9,6 +9,8 @@ class Settings(Config):
     depth: Annotated[int, Meta(ge=1, description="results per query")] = 10
     chunk: Annotated[int, execution("rows per chunk", ge=1)] = 5
     sizes: Annotated[tuple[int, ...], Meta(description="several numbers")] = ()
+    way: Annotated[Literal["up", "down"], Meta(description="direction")] = "up"
+    stages: Annotated[tuple[Literal["a", "b"], ...], Meta(description="several words")] = ()
 
 
 def test_options_override_the_file_and_defaults_fill_the_rest(tmp_path):
@@ -26,10 +28,12 @@ def test_settings_of_execution_do_not_change_the_digest():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"deep": 3}, "deep: unknown setting; Settings knows depth, chunk, sizes"),
+        ({"deep": 3}, "deep: unknown setting; Settings knows depth, chunk, sizes, way, stages"),
         ({"depth": 0}, "depth: Expected `int` >= 1"),
         ({"depth": "3"}, "depth: Expected `int`, got `str`"),
         ({"chunk": 0}, "chunk: Expected `int` >= 1"),
+        ({"way": "left"}, "way: Invalid enum value 'left'; allowed: up, down"),
+        ({"stages": ["a", "c"]}, "stages[1]: Invalid enum value 'c'; allowed: a, b"),
         ({"sizes": [1, "x"]}, "sizes[1]: Expected `int`, got `str`"),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from resight.config import Config, SettingError, is_annotated, key_first, load_config, setting_meta
+from resight.config import Config, SettingError, explain, is_annotated, load_config, setting_meta
 from resight.job import JOBS, Job, Options, Outcome, load_job
 from resight.lease import LeaseError
 from resight.store import LossError
@@ -73,10 +73,10 @@ def dispatch(command: str, words: list[str]) -> int:
 
 def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
     """Run one job in a session of its own; print what became of it."""
-    from resight.launch import open_store
+    from resight.launch import check_early, open_store
 
     begun, options = time.monotonic(), options_of(parsed)
-    conf.check()
+    check_early(conf, parsed)
     with open_store(parsed, create=declared.name == "ingest-images") as store:
         outcomes = [declared(store, conf, options)]
     log.info("%s", summary_table(outcomes))
@@ -165,7 +165,7 @@ def base_parser(command: str, text: str) -> argparse.ArgumentParser:
 
 def job_parser(declared: Job) -> argparse.ArgumentParser:
     """Make the parser of one job from its config type."""
-    inputs = ", ".join(i.table.name for i in declared.inputs) or "-"
+    inputs = ", ".join(dict.fromkeys(i.table.name for i in declared.inputs)) or "-"
     outputs = ", ".join(t.name for t in declared.writes) or "-"
     text = f"{declared.doc}\n\nreads: {inputs}\nwrites: {outputs}"
     parser = base_parser(declared.name, text)
@@ -180,9 +180,10 @@ def option_of(field: msgspec.structs.FieldInfo, hint: Any) -> dict[str, Any]:
     """Describe one setting for argparse: type, default, meaning."""
     plain = get_args(hint)[0] if is_annotated(hint) else hint
     meta = setting_meta(hint)
-    required = field.required
-    default = "required" if required else f"default {show(field.default)}"
-    text = f"{(meta and meta.description) or ''} ({type_name(plain)}; {default})".strip()
+    meaning = (meta and meta.description) or ""
+    default = "; required" if field.required else f"; default {show(field.default)}"
+    told = "default:" in meaning and not field.required  # the description says what an empty value means
+    text = f"{meaning} ({type_name(plain)}{'' if told else default})".strip()
     option: dict[str, Any] = {"dest": f"setting_{field.name}", "help": text.replace("%", "%%")}
     if plain is bool:
         return option | {"action": argparse.BooleanOptionalAction}
@@ -200,7 +201,7 @@ def settings_of(config: type[Config], parsed: argparse.Namespace) -> dict[str, A
             values[name] = msgspec.convert(given, hint, strict=False)
         except msgspec.ValidationError as error:
             words = " ".join(given) if isinstance(given, list) else given
-            raise SettingError(f"--{name.replace('_', '-')} {words}: {key_first(str(error))}") from None
+            raise SettingError(f"--{name.replace('_', '-')} {words}: {explain(str(error), hint)}") from None
     return values
 
 

@@ -15,7 +15,7 @@ from resight import files
 from resight.cli import base_parser, options_of, report_outcomes, summary_table
 from resight.config import Config, SettingError, convert_settings, read_toml
 from resight.job import JOBS, Job, Outcome, load_job
-from resight.launch import open_store
+from resight.launch import check_early, open_store
 from resight.lease import LeaseError, hold_lease
 from resight.tables import TABLES, Table
 from resight.workspace import COLLECTION, Run, Workspace, delta_uri, now
@@ -46,7 +46,7 @@ def run_command(words: list[str]) -> int:
     options = options_of(parsed)
     planned = plan_jobs(parsed.source, parsed.until, parsed.ground_truth, parsed.conf)
     for _, conf in planned:
-        conf.check()
+        check_early(conf, parsed)
     begun, outcomes = time.monotonic(), list[Outcome]()
     made: dict[str, str] = {}
     with open_store(parsed, create=True) as store:

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Self, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -61,6 +61,15 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
         self.weights_digest()
 
+    def check_spark(self, properties: Mapping[str, str]) -> None:
+        """Compare the settings with the properties of the session, once these are known.
+
+        Raises
+        ------
+        SettingError
+            What is asked for needs other ``properties``.
+        """
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Check ``values`` against the fields; raise `SettingError` with the key and what is allowed."""
@@ -71,7 +80,32 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         try:
             return msgspec.convert(dict(values), cls)
         except msgspec.ValidationError as error:
-            raise SettingError(key_first(str(error))) from None
+            raise SettingError(explain(str(error), cls)) from None
+
+
+def explain(message: str, kind: Any) -> str:
+    """Put the key before what msgspec says about it, and after it the words that ``kind`` allows.
+
+    ``kind`` is the type of the setting, or the type of settings that has it.
+
+    >>> explain("Invalid enum value 'c'", Annotated[Literal["a", "b"], Meta(description="")])
+    "Invalid enum value 'c'; allowed: a, b"
+    """
+    text = key_first(message)
+    if "Invalid enum value" not in message:
+        return text
+    if isinstance(kind, type) and issubclass(kind, Config):
+        kind = get_type_hints(kind, include_extras=True).get(re.split(r"[:.\[]", text, maxsplit=1)[0])
+    words = ", ".join(allowed_words(kind))
+    return f"{text}; allowed: {words}" if words else text
+
+
+def allowed_words(kind: Any) -> list[str]:
+    """List the values of every ``Literal`` in a type, and the kinds of numbers beside them."""
+    if get_origin(kind) is Literal:
+        return [str(value) for value in get_args(kind)]
+    numbers = {int: ["an integer"], float: ["a number"]}
+    return numbers.get(kind) or [word for part in get_args(kind) for word in allowed_words(part)]
 
 
 def key_first(message: str) -> str:

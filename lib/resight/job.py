@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from resight import files
-from resight.config import Config, SettingError, check_share, digest_of
+from resight.config import Config, SettingError, check_share
+from resight.identity import choose_name, identify, input_versions
 from resight.lease import hold_lease
 from resight.store import LossError, RunContext, TableStore
 from resight.tables import TABLES, Table
@@ -35,6 +36,9 @@ JOBS = (  # in the order in which data flows
 )
 
 
+Settings = TypeVar("Settings", bound=Config)
+
+
 @dataclass(frozen=True)
 class Input:
     """A table that a job reads; ``setting`` names the build, an ``optional`` one may be missing."""
@@ -44,6 +48,8 @@ class Input:
     optional: bool = False
     newest: bool = True  # of an optional one: without a name, the newest if there is any
     when: Callable[[Any], bool] = bool  # read only where this says so of the settings
+    kind: Callable[[Run], bool] = bool  # which builds will do
+    how: str = ""  # options of the job that writes it, for the hint where it is missing
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Generic[Settings]):
     """A declared job; call it with a store and its settings."""
 
     name: str
-    config: type[Config]
+    config: type[Settings]
     inputs: tuple[Input, ...]
     writes: tuple[Table, ...]
-    body: Callable[[TableStore, Any], None]
+    body: Callable[[TableStore, Settings], None]
     engine: str = "spark"  # or "local": needs no Spark
-    external: Callable[[Any], str] | None = None  # version of what is read from outside; "" = unknown
-    finish: Callable[[TableStore, Any], None] | None = None  # runs after the commit, or when unchanged
+    external: Callable[[Settings], str] | None = None  # version of what is read from outside; "" = unknown
+    finish: Callable[[TableStore, Settings], None] | None = None  # runs after the commit, or when unchanged
 
     @property
     def doc(self) -> str:
@@ -95,7 +101,7 @@ class Job:
         return (self.body.__doc__ or "").strip()
 
     def __call__(
-        self, store: TableStore, conf: Config | None = None, options: Options | None = None
+        self, store: TableStore, conf: Settings | None = None, options: Options | None = None
     ) -> Outcome:
         """Run the job when something changed, and commit what it wrote."""
         return execute(self, store, conf or self.config(), options or Options())
@@ -103,14 +109,14 @@ class Job:
 
 def job(
     name: str,
-    config: type[Config],
+    config: type[Settings],
     *,
     reads: tuple[Table | Input, ...] = (),
     writes: tuple[Table, ...] = (),
     engine: str = "spark",
-    external: Callable[[Any], str] | None = None,
-    finish: Callable[[TableStore, Any], None] | None = None,
-) -> Callable[[Callable[[TableStore, Any], None]], Job]:
+    external: Callable[[Settings], str] | None = None,
+    finish: Callable[[TableStore, Settings], None] | None = None,
+) -> Callable[[Callable[[TableStore, Settings], None]], Job[Settings]]:
     """Declare the job whose body is the decorated function."""
     inputs = tuple(i if isinstance(i, Input) else Input(i) for i in reads)
     return lambda body: Job(name, config, inputs, writes, body, engine, external, finish)
@@ -211,52 +217,17 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
         if not wanted.when(conf) or (wanted.optional and not wanted.newest and not name):
             continue
         build = name or ancestor(table, list(chosen.values()), builds)
-        exists = any(table.name in run.outputs for run in builds.values())
+        exists = any(table.name in run.outputs and wanted.kind(run) for run in builds.values())
         if wanted.optional and not build and not exists:
             continue
         try:
-            chosen[table.name] = workspace.find_build(table, build)
+            chosen[table.name] = workspace.find_build(table, build, wanted.kind)
         except SettingError as error:
             option = f"--{wanted.setting}: " if wanted.setting else ""
             makers = [name for name in JOBS if any(t is table for t in load_job(name).writes)]
-            hint = f" (resight {' or '.join(makers)} writes it)"
+            hint = f" (resight {' or '.join(makers)}{wanted.how and ' ' + wanted.how} writes it)"
             raise SettingError(f"{declared.name}: {option}{error}{hint}") from None
     return chosen
-
-
-def identify(declared: Job, conf: Config, inputs: dict[str, Run]) -> str:
-    """Hash (job, settings, weights, parent builds) into the build's id; growth does not change it."""
-    if declared.writes and not any(table.has_builds for table in declared.writes):
-        return COLLECTION
-    parents = {name: run.build_id for name, run in inputs.items() if run.build_id != COLLECTION}
-    named = {wanted.setting for wanted in declared.inputs}  # how an input is named does not matter
-    settings = {key: value for key, value in conf.content().items() if key not in named}
-    return digest_of([declared.name, settings, conf.weights_digest(), parents])[:12]
-
-
-def choose_name(declared: Job, conf: Config, workspace: Workspace, build_id: str, options: Options) -> str:
-    """Give the build its name; a name in use by other settings is an error unless replaced."""
-    if build_id == COLLECTION:
-        return COLLECTION
-    builds = workspace.builds()
-    own = builds[build_id].name if build_id in builds else ""
-    taken = {run.name: run for run in builds.values() if run.build_id != build_id}
-    wanted = options.name or own or conf.build_name() or declared.name
-    if wanted not in taken or options.replace:
-        return wanted
-    if not options.name:
-        return f"{wanted}-{build_id[:6]}"
-    other = taken[wanted]
-    raise SettingError(
-        f"--name: {wanted!r} is a build of {other.job} with other settings ({other.settings}); "
-        "choose another name or say --replace"
-    )
-
-
-def input_versions(declared: Job, conf: Config, inputs: dict[str, Run]) -> dict[str, str]:
-    """Give the version of everything that the job reads."""
-    versions = {name: f"{r.build_id}@{r.outputs[name].version}" for name, r in inputs.items()}
-    return versions | ({"external": declared.external(conf)} if declared.external else {})
 
 
 def readable(workspace: Workspace, run: Run | None, options: Options) -> Run | None:

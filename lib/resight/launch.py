@@ -7,8 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from resight.config import Config
 from resight.store import TableStore
 from resight.workspace import Workspace
+
+OUTER = ("SPARK_REMOTE", "PYSPARK_GATEWAY_PORT", "PYSPARK_SUBMIT_ARGS", "SPARK_CONF_DIR", "SPARK_HOME")
+
+
+def check_early(conf: Config, parsed: argparse.Namespace) -> None:
+    """Check settings as far as that can be done before Spark starts; `SettingError` names the key.
+
+    The properties of the session are known unless something outside gives it more (`OUTER`).
+    """
+    from resight.session import read_spark_conf
+
+    conf.check()
+    if not any(name in os.environ for name in OUTER):
+        conf.check_spark(read_spark_conf(parsed.spark_conf) if parsed.spark_conf else {})
 
 
 @contextmanager

@@ -1,12 +1,27 @@
 """The Spark-free side: committed tables as Arrow, for search programs, reports and notebooks."""
 
+import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from resight.tables import Table
+from resight.tables import RUNS, Table
 from resight.workspace import Run, Workspace
+
+
+@dataclass(frozen=True)
+class Snapshot(Workspace):
+    """A workspace as it was at one moment: runs that are committed later are not seen."""
+
+    held: tuple[Run, ...] = ()
+
+    def runs(self) -> list[Run]:
+        """List the runs that were committed then."""
+        return list(self.held)
 
 
 class Reader:
@@ -57,6 +72,20 @@ class Reader:
     def runs(self) -> list[Run]:
         """List the committed runs, oldest first."""
         return self.workspace.runs()
+
+    def runs_table(self) -> pa.Table:
+        """Give the committed runs, oldest first, as rows of `RUNS`, for SQL and notebooks."""
+        rows = [msgspec.to_builtins(run, builtin_types=(datetime,)) for run in self.runs()]
+        for row in rows:
+            row |= {name: json.dumps(row[name]) for name in ("settings", "outputs", "notes")}
+            row |= {name: list(row[name].items()) for name in ("parents", "inputs")}
+        return pa.Table.from_pylist(rows, schema=RUNS)
+
+
+def take_snapshot(root: str) -> Snapshot:
+    """Read which runs of a workspace are committed now; `SettingError` when ``root`` is none."""
+    workspace = Workspace.open(root)
+    return Snapshot(workspace.root, workspace.format, tuple(workspace.runs()))
 
 
 def open(root: str) -> Reader:

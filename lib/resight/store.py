@@ -104,12 +104,26 @@ class TableStore:
             return None
         return self.open(table, self.run.build_id, last.outputs[table.name])
 
+    def input_before(self, table: Table) -> DataFrame | None:
+        """Read an input as the last committed run of this build read it; None where that is gone."""
+        last = self.run.previous
+        build_id, _, version = (last.inputs.get(table.name, "") if last else "").partition("@")
+        for run in reversed(self.workspace.runs()):
+            output = run.outputs.get(table.name)
+            if run.build_id == build_id and output and output.version == version:
+                there = self.workspace.is_readable(table, build_id, output)
+                return self.open(table, build_id, output) if there else None
+        return None
+
     def open(self, table: Table, build_id: str, output: Output) -> DataFrame:
         """Read one version of one build."""
         uri = self.workspace.table_uri(table)
         if self.workspace.format == "delta":
             reader = self.spark.read.format("delta").option("versionAsOf", output.version)
             frame = reader.load(files.spark_uri(uri))
+            known = set(frame.columns)  # a table that older code wrote lacks columns that are new
+            lacking = [f for f in spark_schema(table).fields if f.name not in known]
+            frame = frame.withColumns({f.name: sf.lit(None).cast(f.dataType) for f in lacking})
             return frame.where(sf.col("build_id") == build_id) if table.has_builds else frame
         names = output.version.split("+")
         folders = [files.spark_uri(files.join(uri, build_id, name), pattern=True) for name in names]
@@ -132,7 +146,7 @@ class TableStore:
             writer = frame.write.format("delta").mode("overwrite").option("userMetadata", self.run.run_id)
             writer = writer.options(**KEEP_HISTORY)  # taken when the table is made
             if table.has_builds:
-                writer = writer.partitionBy("build_id")
+                writer = writer.partitionBy("build_id").option("mergeSchema", "true")  # columns that are new
                 if files.exists(files.join(uri, "_delta_log")):
                     writer = writer.option("replaceWhere", f"build_id = '{self.run.build_id}'")
             writer.save(files.spark_uri(uri))

@@ -109,8 +109,9 @@ NODES = computed(
         "region_ix": pa.int32(),
         "dup_of": pa.int64(),  # the node that stands for it when vectors are equal, else null
         "status": pa.string(),  # ok, zero, nan, missing
+        "weight": pa.float64(),  # of a region's score in that of its image, null of an image
     },
-    "A node of the graph: an image, or a region of one.",
+    "A node of the graph: an image, or a region of one (the mean of some, named by the nearest).",
 )
 EDGES = computed(
     "edges",
@@ -160,6 +161,7 @@ RESULTS = computed(
         "rank": pa.int32(),
         "image_id": pa.int64(),
         "score": pa.float32(),
+        "region_ix": pa.int32(),  # the region that adds most to the score, where regions were searched
     },
     "The ordered answer to a query; ranks count from 0.",
 )
@@ -233,4 +235,22 @@ METRICS = computed(
     "A figure of quality, of one query or over many.",
 )
 
+NAMED = pa.map_(pa.string(), pa.string())
+RUNS = pa.schema(  # the committed runs, which are files and no table, as `Reader.runs_table` gives them
+    [
+        *((name, pa.string()) for name in ("run_id", "job", "build_id", "name")),
+        ("sequence", pa.int64()),
+        ("settings", pa.string()),  # JSON, like outputs and notes
+        ("settings_hash", pa.string()),
+        ("parents", NAMED),
+        ("inputs", NAMED),
+        ("outputs", pa.string()),
+        ("written", pa.list_(pa.string())),
+        *((name, pa.string()) for name in ("notes", "code_version", "device", "precision")),
+        ("started_at", TIME),
+        ("seconds", pa.float64()),
+        ("committed_at", TIME),
+        ("dropped", pa.bool_()),
+    ]
+)
 TABLES = {t.name: t for t in list(globals().values()) if isinstance(t, Table)}

@@ -8,6 +8,7 @@ job leaves nothing that anyone reads.
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -98,13 +99,26 @@ class Workspace:
         return cls(root, head["format"])
 
     def runs(self) -> list[Run]:
-        """List the committed runs in the order of their commit."""
+        """List the committed runs in the order of their commit.
+
+        Their files are made once and never change: each is read once by this object, and a call costs one
+        listing.
+        """
         folder = files.join(self.root, "runs")
-        rows = [msgspec.json.decode(self.read_run(name), type=Run) for name in files.list_files(folder)]
+        listed = list(files.list_files(folder).items())
+        for file in listed:
+            if file not in self.known:
+                self.known[file] = msgspec.json.decode(self.read_run(file[0]), type=Run)
+        rows = [self.known[file] for file in listed]
         return sorted(rows, key=lambda run: (run.committed_at, run.build_id, run.sequence))
 
+    @cached_property
+    def known(self) -> dict[tuple[str, int], Run]:
+        """The runs that were read, by the name and size of their file."""
+        return {}
+
     def read_run(self, name: str) -> bytes:
-        """Read the file of one run; committed runs never change, so local re-reads are cheap."""
+        """Read the file of one run."""
         return files.read_bytes(files.join(self.root, "runs", name))
 
     def commit(self, run: Run) -> None:
@@ -126,9 +140,9 @@ class Workspace:
                 last[run.build_id] = run
         return {build: run for build, run in last.items() if not run.dropped}
 
-    def find_build(self, table: Table, name: str = "") -> Run:
-        """Find the build of ``table`` called ``name`` (or with that id), by default the newest."""
-        having = [run for run in self.builds().values() if table.name in run.outputs]
+    def find_build(self, table: Table, name: str = "", kind: Callable[[Run], bool] = bool) -> Run:
+        """Find the build of ``table`` called ``name`` (or with that id), by default the newest of a kind."""
+        having = [run for run in self.builds().values() if table.name in run.outputs and kind(run)]
         if not having:
             raise SettingError(f"table {table.name!r} is missing in the workspace {self.root}")
         chosen = [run for run in having if name in ("", run.name, run.build_id)]

@@ -1,7 +1,7 @@
 """Duplicates the slow, obvious way: Python dictionaries and sets, no code shared with resight."""
 
 import hashlib
-from math import isnan
+from math import frexp, isnan
 
 RELATIONS = ("exact", "same_pixels", "near")
 
@@ -12,8 +12,8 @@ def keep_key(image):
     sharpness = image["sharpness"]
     parts = [
         None if image["width"] is None else -image["width"] * image["height"],
-        None if sharpness is None or isnan(sharpness) else -sharpness,
         None if image["n_bytes"] is None else -image["n_bytes"],
+        None if sharpness is None or isnan(sharpness) else -frexp(max(sharpness, 1))[1],
         time,
         image["uri"],
         image["image_id"],

@@ -68,7 +68,7 @@ def random_collection(seed, n=60):
     for i, image_id in enumerate(ids.tolist()):
         facts = {
             "width": int(rng.integers(1, 4) * 100),
-            "sharpness": float(rng.integers(3)) if rng.random() < 0.9 else float("nan"),
+            "sharpness": float(rng.choice([0, 0.5, 5, 7.9, 8, 9])) if rng.random() < 0.9 else float("nan"),
             "n_bytes": int(rng.integers(3)),
             "removed_at": TIME if rng.random() < 0.05 else None,
             "status": "undecodable" if rng.random() < 0.05 else "ok",

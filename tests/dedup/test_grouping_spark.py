@@ -148,7 +148,7 @@ def test_reasons_are_in_words(groups):
 
 def test_the_kept_image_is_described_as_by_the_kernel(groups):
     assert groups[73].keep
-    assert groups[73].reason == explain_kept([0, 2], 3, parse_policy())
+    assert groups[73].reason == explain_kept([0, 1], 3, parse_policy())
 
 
 def test_relations_that_join_nothing_link_without_a_group(pairs, groups):

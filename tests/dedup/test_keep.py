@@ -1,18 +1,23 @@
+import io
 from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from resight.dedup.keep import (
+    criterion_values,
     deciding_criteria,
     explain_kept,
     explain_rest,
     keep_order,
     parse_policy,
 )
+from resight.images.inspect import inspect_image
 from resight.tables import IMAGES
 from tests.dedup import oracle
+from tests.pictures import PHOTOS
 
 OLD, NEW = datetime(2001, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
 PLAIN = {
@@ -41,7 +46,7 @@ def explain(kept, rest, criteria=None):
     ("better", "reason"),
     [
         ({"width": 1024, "height": 768}, "larger: 1024x768 over 640x480"),
-        ({"sharpness": 7.25}, "sharper: 7.2 over 5.0"),
+        ({"sharpness": 12.25}, "sharper: 12.2 over 5.0"),
         ({"n_bytes": 101}, "more bytes: 101 over 100"),
         ({"taken_at": OLD}, "older: 2001-01-01 00:00:00 over 2020-01-01 00:00:00"),
         ({"uri": "a.jpg"}, "earlier path: a.jpg over b.jpg"),
@@ -101,7 +106,7 @@ def test_the_kept_image_is_described_by_what_decided():
 def test_order_equals_sorting_by_a_python_key(rng):
     choices = {
         "width": [640, 800, None],
-        "sharpness": [5.0, 6.0, None],
+        "sharpness": [0.2, 5.0, 6.0, 8.0, None],
         "n_bytes": [10, 20, None],
         "taken_at": [OLD, NEW, None],
         "uri": ["a", "B", "é", "=x"],
@@ -111,6 +116,51 @@ def test_order_equals_sorting_by_a_python_key(rng):
     listed = table.to_pylist()
     expected = sorted(range(300), key=lambda i: oracle.keep_key(listed[i]))
     assert keep_order(table, parse_policy()).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "step"),
+    [(0, 0), (0.9, 0), (1, 0), (7.9999995, 2), (8, 3), (8.4, 3), (2.0**29, 29), (np.nan, None), (None, None)],
+)
+def test_sharpness_is_compared_in_steps_of_a_factor_of_two(sharpness, step):
+    (criterion,) = parse_policy(["sharpness"])
+    assert criterion_values(criterion, images({"sharpness": sharpness})).to_pylist() == [step]
+
+
+def test_a_few_percent_of_sharpness_do_not_decide():
+    rows = images({"sharpness": 1045.0}, {"sharpness": 1052.0, "n_bytes": 90})
+    assert keep_order(rows, parse_policy(["resolution", "sharpness", "bytes"])).tolist() == [0, 1]
+
+
+@pytest.fixture(scope="module", params=sorted(PHOTOS))
+def versions(request):
+    """A photo as its camera saved it, and what programs make of it."""
+    with Image.open(PHOTOS[request.param]) as photo:
+        original = photo.convert("RGB")
+    small = original.resize([side // 2 for side in original.size], Image.Resampling.LANCZOS)
+    saved = {
+        "original": (original, 92),
+        "recompressed": (original, 70),
+        "brightened": (original.point(lambda value: value * 1.2 + 5), 85),
+        "half": (small, 95),
+    }
+    return {name: jpeg(*version) for name, version in saved.items()}
+
+
+def jpeg(image, quality):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def test_the_original_is_kept_of_its_recompressed_brightened_and_smaller_copies(versions):
+    contents = list(versions.values())
+    facts = [inspect_image(content) for content in contents]
+    described = [{name: getattr(f, name) for name in ("width", "height", "sharpness")} for f in facts]
+    rows = images(*(d | {"n_bytes": len(c)} for d, c in zip(described, contents, strict=True)))
+    assert keep_order(rows, parse_policy())[0] == list(versions).index("original")
+    assert facts[2].sharpness > facts[0].sharpness, "brightening sharpens, so sharpness cannot come first"
+    assert keep_order(rows, parse_policy())[-1] == list(versions).index("half")
 
 
 def test_times_outside_the_calendar_are_shown():

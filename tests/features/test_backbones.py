@@ -11,10 +11,12 @@ import pytest
 import skimage
 import timm
 import torch
+from pyarrow import fs
 from torch import nn
 
+from resight import files
 from resight.config import SettingError
-from resight.features.backbones import load_backbone, weights_path, weights_sha256
+from resight.features.backbones import load_backbone, require_weights, weights_path, weights_sha256
 from resight.features.networks import Head, fold_norms
 from resight.features.settings import ExtractSettings
 
@@ -146,6 +148,37 @@ def test_weights_of_another_network_are_refused(tmp_path):
     settings = ExtractSettings(backbone="timm:resnet34", weights=str(tmp_path / "w.pth"))
     with pytest.raises(SettingError, match=r"weights: .* lacks \d+ tensors"):
         load_backbone(settings, device="cpu")
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A remote store ``s3a://bucket`` whose files lie in the folder that is given."""
+    (tmp_path / "bucket").mkdir()
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(files, "remote_path", lambda uri: (store, uri.removeprefix("s3a://")))
+    monkeypatch.setenv("RESIGHT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "bucket"
+
+
+def test_weights_may_lie_on_a_remote_store(bucket):
+    torch.manual_seed(2)
+    torch.save(timm.create_model("resnet18").state_dict(), bucket / "w.pth")
+    settings = ExtractSettings(backbone="timm:resnet18", weights="s3a://bucket/w.pth")
+    assert weights_sha256(settings) == hashlib.sha256((bucket / "w.pth").read_bytes()).hexdigest()
+    assert load_backbone(settings, device="cpu").maps(np.zeros((1, 64, 64, 3), np.uint8))[0].shape[1] == 512
+    absent = ExtractSettings(backbone="torchscript:s3a://bucket/no.pt")
+    with pytest.raises(SettingError, match=r"^backbone: cannot read the weight file s3a://bucket/no\.pt: "):
+        weights_sha256(absent)
+
+
+def test_a_machine_with_another_weight_file_is_told_both_hashes(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"mine")
+    settings = ExtractSettings(backbone=f"torchscript:{tmp_path / 'a.pt'}")
+    mine = hashlib.sha256(b"mine").hexdigest()
+    require_weights(settings, mine)
+    require_weights(settings, "")
+    with pytest.raises(SettingError, match=f"^backbone: .*a.pt has SHA-256 {mine} on .* with {'0' * 64}"):
+        require_weights(settings, "0" * 64)
 
 
 def test_weights_are_hashed_without_importing_torch():

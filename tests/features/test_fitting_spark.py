@@ -43,6 +43,15 @@ def test_sums_do_not_depend_on_the_partitions(spark, vectors, rng):
     assert sums[0].to_bytes() == sums[1].to_bytes()
 
 
+def test_a_vector_without_direction_is_left_out(spark, vectors):
+    X = vectors.copy()
+    X[::4] = 0
+    sums = sum_covariance(described(spark, X, range(60)), dtype="float32")
+    rest = CovarianceSums.of_rows(X[X.any(axis=1)])
+    assert sums.n == rest.n == 45
+    np.testing.assert_allclose(sums.covariance, rest.covariance, atol=1e-7)
+
+
 def test_nothing_to_fit_on_is_an_error(spark, vectors):
     rows = described(spark, vectors, [1, 2])
     none = spark.createDataFrame([(1, 50)], "image_a bigint, image_b bigint")

@@ -1,6 +1,7 @@
 """Properties of PCA and learned whitening (gem.md 6-11), against direct formulas."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -180,6 +181,36 @@ def test_learned_whitening_is_the_symmetric_route_of_the_paper(rng):
     P = W @ U
     signs = np.sign((P * whitening.projection).sum(0))
     np.testing.assert_allclose(whitening.projection, P * signs, rtol=1e-6, atol=1e-7)
+
+
+def outputs(X, whitening):
+    """`Whitening.apply` in float64."""
+    return unit((X - whitening.mean) @ whitening.projection)
+
+
+@pytest.mark.parametrize("factor", [1e-6, 0.3, 7.0, 1e5])
+def test_rescaling_of_c_s_or_c_d_leaves_outputs_and_rankings_unchanged(rng, factor):
+    X, pairs = noisy_pairs(rng)
+    matching, everything = pair_sums(X, pairs), CovarianceSums.of_rows(X)
+    expected = outputs(X, fit_learned_whitening(matching, everything, dims=24)[0])
+    for sums in (
+        (replace(matching, outer=factor * matching.outer), everything),
+        (matching, replace(everything, outer=factor * everything.outer)),
+    ):
+        Y = outputs(X, fit_learned_whitening(*sums, dims=24)[0])
+        np.testing.assert_allclose(Y, expected, atol=1e-8)
+        np.testing.assert_array_equal(
+            (-Y @ Y.T).argsort(1)[:, :9], (-expected @ expected.T).argsort(1)[:, :9]
+        )
+
+
+def test_at_full_dimension_the_rotation_changes_no_inner_product(rng):
+    X, pairs = noisy_pairs(rng)
+    matching, everything = pair_sums(X, pairs), CovarianceSums.of_rows(X)
+    Y = outputs(X, fit_learned_whitening(matching, everything, dims=24)[0])
+    lam, V = np.linalg.eigh(matching.outer / matching.n)
+    white = unit((X - X.mean(0)) @ (V / np.sqrt(lam)) @ V.T)
+    np.testing.assert_allclose(Y @ Y.T, white @ white.T, atol=1e-8)
 
 
 def test_learned_whitening_survives_dead_channels_and_few_pairs(rng):

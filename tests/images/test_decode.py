@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from resight.images.decode import DecodeError, decode_image, quiet_pillow
+from resight.images.decode import READERS, DecodeError, decode_image, quiet_pillow
+from resight.images.listing import IMAGE_EXTENSIONS
 from tests.images.encodings import encode, exif_of, photo, upright
 from tests.mutations import ENCODINGS
 
@@ -35,6 +36,13 @@ def test_every_encoding_gives_the_pixels_that_pillow_gives(name, options, size):
     assert decoded.pixels.flags.writeable
     assert decoded.pixels.flags.c_contiguous
     assert decoded.format == name.lower()
+
+
+def test_what_is_listed_by_its_name_has_a_reader():
+    formats = Image.registered_extensions()
+    readable = {reader.format for reader in READERS.values()}
+    unread = {name for name in IMAGE_EXTENSIONS if formats.get(f".{name}") not in readable}
+    assert unread == {"heic", "heif"}, "listed so that a team learns that they are there"
 
 
 @pytest.mark.parametrize(

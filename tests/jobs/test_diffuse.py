@@ -114,3 +114,16 @@ def test_diffusion_without_a_graph_names_the_job_to_run(spark, tmp_path):
     for method, job in (("diffusion", "build-graph"), ("offline_diffusion", "diffuse")):
         with pytest.raises(SettingError, match=job):
             search(store, SearchConfig(queries_from="collection", method=method))
+
+
+def test_paths_of_the_solver_give_the_same_answers(store):
+    ways = {"replicated": {}, "partitioned": {"n_parts": 2}, "truncated": {"shortlist": 10**6}}
+    found = {}
+    for path, options in ways.items():
+        outcome, rows = ranked(store, method="diffusion", path=path, **EXACT, **options)
+        assert outcome.run.notes["path"] == path
+        found[path] = rows
+    for path in ("partitioned", "truncated"):
+        assert found[path]["image_id"].equals(found["replicated"]["image_id"])
+        scores = [found[name]["score"].to_numpy() for name in (path, "replicated")]
+        np.testing.assert_allclose(*scores, rtol=1e-6, atol=1e-7)

@@ -3,8 +3,11 @@ import pytest
 from pyspark.errors import PySparkException
 
 from resight.arrow import arrow_to_vectors
+from resight.chunks.spark import Chunks, run_chunks
+from resight.config import SettingError
 from resight.features.extract import extract_contents
 from resight.features.settings import ExtractSettings
+from resight.features.work import ExtractWork, rescue_images
 from resight.job import Options
 from resight.jobs.extract_features import ExtractConfig
 from resight.jobs.extract_features import main as extract
@@ -166,3 +169,15 @@ def test_whitening_stored_descriptors_whitens_their_regions(store):
     stored, again = regions_of(store, "stored"), regions_of(store, "again")
     assert stored[0].drop_columns("vector").equals(again[0].drop_columns("vector"))
     np.testing.assert_allclose(stored[1], again[1], atol=1e-4)
+
+
+def test_half_precision_without_a_gpu_of_the_session_is_refused_by_the_job(store):
+    with pytest.raises(SettingError, match="precision: float16 needs a GPU that Spark assigns"):
+        extract(store, ExtractConfig(precision="float16", **SMALL))
+
+
+def test_workers_compare_their_weight_file_with_the_one_of_the_build(spark, store, tmp_path):
+    rows = spark.createDataFrame(store.reader.read(IMAGES, columns=["image_id"]))
+    work = ExtractWork(ExtractSettings(longer_side=96), "float16", (), "0" * 64)
+    with pytest.raises(SettingError, match=r"^weights: the weight file .* has SHA-256 .* with 0{64}"):
+        run_chunks(rows, "image_id", Chunks(str(tmp_path / "c"), work, rescue_images, 2))

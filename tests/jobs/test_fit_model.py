@@ -26,7 +26,7 @@ from resight.jobs.ingest_images import main as ingest
 from resight.jobs.search import SearchConfig
 from resight.jobs.search import main as search
 from resight.store import TableStore
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, RESULTS
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, RESULTS
 from resight.workspace import Workspace
 from tests.pictures import save_collection
 
@@ -75,6 +75,13 @@ def test_only_the_images_of_a_split_are_fitted_on(store):
     assert fit(store, FitConfig(descriptors="raw", dims=2), Options(name="all")).notes["sample"] == 6
 
 
+def test_more_dimensions_than_there_are_is_a_warning(store, caplog):
+    outcome = fit(store, FitConfig(descriptors="raw", dims=5000))
+    d = len(vectors_by_name(store, "raw")["coffee"])
+    assert (outcome.name, outcome.notes["dims"]) == ("pca5000", d)
+    assert f"fit-model: --dims 5000: there are only {d}, all are kept" in caplog.text
+
+
 def test_a_split_that_no_image_has_is_an_error(store):
     with pytest.raises(SettingError, match="--only: no image with a descriptor has split=lost"):
         fit(store, FitConfig(descriptors="raw", only=("split=lost",)), Options(name="lost"))
@@ -94,6 +101,49 @@ def test_query_images_follow_a_chain_of_whitenings(store, photos):
     assert len(rows) == 6
     assert len({row["image_id"] for row in rows}) == 6
     assert all(row["score"] == pytest.approx(1, abs=1e-4) for row in rows)
+
+
+SMALL = {"longer_side": 96, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def regional(store):
+    """Region vectors by image, and the build of a whitening fitted on them."""
+    with pytest.raises(SettingError, match=r"--descriptors: .*\(resight extract-features --regions true"):
+        fit(store, FitConfig(on="regions", descriptors="raw"))
+    extract(store, ExtractConfig(regions=True, **SMALL), Options(name="regional"))
+    rows = store.reader.read(REGION_DESCRIPTORS, "regional").sort_by("region_ix")
+    owner = rows["image_id"].to_numpy()
+    X = arrow_to_vectors(rows["vector"], "float32")
+    outcome = fit(store, FitConfig(on="regions", descriptors="regional", dims=40, power=1.0))
+    assert (outcome.name, outcome.notes["sample"]) == ("pca40-regions", len(X))
+    return {image: X[owner == image] for image in np.unique(owner).tolist()}
+
+
+def test_training_regions_after_full_whitening_have_mean_zero_and_covariance_one(store, regional):
+    X = np.concatenate([*regional.values()]).astype("f8")
+    np.testing.assert_allclose(np.linalg.norm(X, axis=1), 1, atol=1e-5)
+    whitening = model(store, "pca40-regions")
+    Y = (X - whitening.mean) @ whitening.projection
+    np.testing.assert_allclose(Y.mean(0), 0, atol=1e-6)
+    np.testing.assert_allclose(Y.T @ Y / len(Y), np.eye(40), atol=1e-6)
+
+
+def test_every_region_is_whitened_before_the_sum(store, regional):
+    conf = ExtractConfig(whiten_regions=True, whitening="pca40-regions", **SMALL)
+    extract(store, conf, Options(name="whitened"))
+    rows = store.reader.read(GLOBAL_DESCRIPTORS, "whitened")
+    found = arrow_to_vectors(rows["vector"], "float32")
+    apply = model(store, "pca40-regions").apply
+    sums = np.stack([apply(regional[image]).sum(0) for image in rows["image_id"].to_pylist()])
+    np.testing.assert_allclose(found, sums / np.linalg.norm(sums, axis=1, keepdims=True), atol=1e-4)
+
+
+def test_only_the_regions_of_a_split_are_fitted_on(store, regional):
+    conf = FitConfig(on="regions", descriptors="regional", dims=4, only=("split=train",))
+    images = store.reader.read(IMAGES).to_pylist()
+    train = [row["image_id"] for row in images if row["uri"].removesuffix(".jpg") in TRAIN]
+    assert fit(store, conf).notes["sample"] == sum(len(regional[image]) for image in train)
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +204,7 @@ def test_other_pairs_are_another_model_and_useless_ones_are_named(imported):
         ({"kind": "learned", "pairs": "a", "duplicates": "b"}, "one of them"),
         ({"pairs": "a.csv"}, "pairs: --kind learned, and only it"),
         ({"kind": "file"}, "file: --kind file, and only it"),
+        ({"kind": "file", "file": "w.npz", "on": "regions"}, "on: regions only with --kind pca"),
         ({"only": ["split"]}, "only: 'split' is not of the form"),
     ],
 )

@@ -1,6 +1,7 @@
 import os
 import shutil
 import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from resight.config import SettingError
+from resight.images.inspect import inspect_image
 from resight.job import Options
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
@@ -15,6 +17,7 @@ from resight.store import LossError, TableStore
 from resight.tables import IMAGES, PREVIEWS, SOURCES
 from resight.workspace import Workspace
 from tests.faulty_decoder import MARK
+from tests.mutations import encoded_photos, mutated_file
 from tests.pictures import save_collection, save_photo
 
 
@@ -61,6 +64,20 @@ def test_a_day_of_changes_touches_only_what_changed(store, tmp_path):
     assert after["flower.jpg"]["removed_at"] is not None
     assert after["coffee.jpg"]["first_seen"] == before["coffee.jpg"]["first_seen"]
     assert sorted(after) == sorted([*before, "sub/new.png"])
+
+
+def test_no_damaged_file_is_lost(store, tmp_path):
+    files, folder = encoded_photos(48), tmp_path / "photos"
+    folder.mkdir()
+    contents = {f"{i:03}.jpg": mutated_file(files, 5, i) for i in range(150)}
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    outcome = ingest(store, IngestConfig(source=str(folder), chunk_size=40))
+    found = {name: row["status"] for name, row in rows_of(store, "status").items()}
+    assert found == {name: inspect_image(content).status for name, content in contents.items()}
+    assert outcome.run.outputs["images"].statuses == Counter(found.values())
+    assert min(Counter(found.values())[status] for status in ("ok", "undecodable")) > 20
+    assert len(store.reader.read(PREVIEWS)) == Counter(found.values())["ok"]
 
 
 def test_a_run_that_would_lose_too_much_commits_nothing(store, tmp_path):

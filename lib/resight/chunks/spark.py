@@ -2,9 +2,13 @@
 
 import logging
 import os
+import re
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Event, Thread
 
 import pyarrow as pa
 from pyspark import TaskContext
@@ -15,22 +19,32 @@ from pyspark.sql.types import StructType
 
 from resight import files
 from resight.chunks.work import Rescue, Work, run_chunk
+from resight.config import SettingError
 
 log = logging.getLogger("resight")
 MAX_ROUNDS = 4  # times that a job is started again after it failed as a whole
 MAX_PARTITIONS = 10_000
+REPORT_SECONDS = 10.0  # between two lines about the progress
 SIGNS_OF_DEATH = ("exited unexpectedly", "ExecutorLostFailure", "EOFException", "Connection reset")
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """Where and how chunks are computed: ``folder`` is the staging folder of these very inputs."""
+    """Where and how chunks are computed: ``folder`` is the staging folder of these very inputs.
+
+    ``label`` begins the lines that are logged about the progress.
+    """
 
     folder: str
     work: Work
     rescue: Rescue
     chunk_size: int = 256
     max_bytes: int = 0
+    label: str = ""
+
+    def count_done(self) -> int:
+        """Count the chunks that are there."""
+        return len(files.list_files(files.join(self.folder, "done")))
 
 
 def run_chunks(rows: DataFrame, key: str, chunks: Chunks) -> dict[str, int]:
@@ -39,6 +53,11 @@ def run_chunks(rows: DataFrame, key: str, chunks: Chunks) -> dict[str, int]:
     A row's chunk follows from a hash of ``key`` (int64), rows are ordered by ``key``: neither depends on
     partitions or executors. A failed Spark job (a worker killed too often) is started again: the chunks that
     are done stay.
+
+    Raises
+    ------
+    SettingError
+        A worker refused the settings or what they name; trying again would not help.
     """
     n_rows = rows.count()
     if not n_rows:
@@ -53,13 +72,52 @@ def run_chunks(rows: DataFrame, key: str, chunks: Chunks) -> dict[str, int]:
     )
     for remaining in reversed(range(MAX_ROUNDS)):
         try:
-            counted = done.groupBy("state").count().collect()
+            with progress_lines(chunks, n_chunks):
+                counted = done.groupBy("state").count().collect()
             return {row["state"]: row["count"] for row in counted}
         except PySparkException as error:
+            refuse_settings(error, chunks)
             if not remaining or not any(sign in str(error) for sign in SIGNS_OF_DEATH):
                 raise
             log.warning("a job failed and is started again: %s", str(error).splitlines()[0][:300])
     return {}
+
+
+def refuse_settings(error: PySparkException, chunks: Chunks) -> None:
+    """Raise the `SettingError` that ended a worker, if that is what ``error`` tells of."""
+    found = re.search(r"SettingError: (.+)", str(error))
+    if found:
+        files.delete(files.join(chunks.folder, "attempts"))  # no chunk is to blame
+        raise SettingError(found[1].strip()) from None
+
+
+@contextmanager
+def progress_lines(chunks: Chunks, n_chunks: int) -> Iterator[None]:
+    """Log how many chunks are done while the block runs, where Spark draws no progress bar on a terminal."""
+    if n_chunks == 1 or sys.stderr.isatty():
+        yield
+        return
+    ended = Event()
+    thread = Thread(target=report_progress, args=(chunks, n_chunks, ended), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def report_progress(chunks: Chunks, n_chunks: int, ended: Event) -> None:
+    """Log the number of chunks that are done, when it changed, until ``ended`` is set."""
+    told = -1
+    while not ended.wait(REPORT_SECONDS):
+        try:
+            n_done = chunks.count_done()
+        except OSError:  # a store that hiccups must not end the work
+            continue
+        if n_done != told:
+            log.info("%s%d of %d chunks done", chunks.label and f"{chunks.label}: ", n_done, n_chunks)
+            told = n_done
 
 
 def chunk_runner(
@@ -68,10 +126,7 @@ def chunk_runner(
     """Make the function that computes the chunks of a partition, sorted by chunk."""
 
     def run_partition(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        task = TaskContext.get()
-        gpus = task.resources().get("gpu") if task else None
-        if gpus:
-            os.environ["RESIGHT_DEVICE"] = f"cuda:{gpus.addresses[0]}"
+        os.environ["RESIGHT_DEVICE"] = task_device()
         for number, rows in group_by_chunk(batches):
             state = run_chunk(
                 chunks.folder, number, rows, chunks.work, chunks.rescue, max_bytes=chunks.max_bytes
@@ -79,6 +134,16 @@ def chunk_runner(
             yield pa.record_batch({"chunk": pa.array([number], pa.int32()), "state": [state]})
 
     return run_partition
+
+
+def task_device() -> str:
+    """Name the device that is this task's own: the GPU that Spark assigned, else the CPU.
+
+    A GPU that Spark did not assign is not touched: every task of the machine would take the same one.
+    """
+    task = TaskContext.get()
+    gpus = task.resources().get("gpu") if task else None
+    return f"cuda:{gpus.addresses[0]}" if gpus else "cpu"
 
 
 def group_by_chunk(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Table]]:

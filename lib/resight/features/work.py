@@ -27,17 +27,23 @@ DESCRIBED = pa.schema(
 
 @dataclass(frozen=True)
 class ExtractWork:
-    """Settings of a chunk; ``whitening`` holds packed `Whitening` models, applied one after the other."""
+    """Settings of a chunk; ``whitening`` holds packed `Whitening` models, applied one after the other.
+
+    ``sha256`` is that of the weight file which the build was begun with; empty: any will do.
+    """
 
     settings: ExtractSettings
     dtype: str
     whitening: tuple[bytes, ...] = ()
+    sha256: str = ""
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Read and describe the images of ``rows`` (id, content hash and where its bytes lie)."""
+        from resight.features.backbones import require_weights
         from resight.features.extract import extract_contents
         from resight.features.whitening import Whitening
 
+        require_weights(self.settings, self.sha256)
         failures: dict[int, tuple[str, str]] = {}
         extracted = extract_contents(
             read_images(rows, failures),

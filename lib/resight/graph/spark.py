@@ -50,7 +50,11 @@ def build_nodes(descriptors: DataFrame, copies: DataFrame, *, source_dtype: str 
     known = "status" in descriptors.columns
     rows = descriptors if known else descriptors.withColumn("status", sf.lit("ok"))
     judged = rows.select("image_id", "vector", "status").mapInArrow(judge, "node_id long, status string")
-    plain = {"image_id": sf.col("node_id"), "region_ix": sf.lit(None).cast("int")}
+    plain = {
+        "image_id": sf.col("node_id"),
+        "region_ix": sf.lit(None).cast("int"),
+        "weight": sf.lit(None).cast("double"),
+    }
     nodes = judged.join(copies.select("node_id", "dup_of"), "node_id", "left").withColumns(plain)
     return nodes.select(spark_schema(NODES).names)
 

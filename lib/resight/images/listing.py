@@ -32,7 +32,7 @@ LISTED = ("uri", "n_bytes", "modified_at", "byte_offset", "extra", "status", "er
 LISTING = pa.schema([IMAGES.schema.field(name) for name in LISTED])
 IMAGE_EXTENSIONS = (
     *("jpg", "jpeg", "jpe", "jfif", "jp2", "j2k", "png", "apng", "webp", "avif", "heic", "heif"),
-    *("tif", "tiff", "bmp", "dib", "gif", "tga", "pbm", "pgm", "ppm", "pnm"),
+    *("tif", "tiff", "bmp", "gif", "pbm", "pgm", "ppm", "pnm"),
 )
 
 

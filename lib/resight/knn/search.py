@@ -12,7 +12,7 @@ BLOCK_ROWS = 25_000
 
 
 def search_collection(
-    Q: np.ndarray, own: np.ndarray, X: OpenVectors, *, depth: int
+    Q: np.ndarray, own: np.ndarray, X: OpenVectors, *, depth: int, allowed: np.ndarray | None = None
 ) -> Iterator[tuple[slice, Lists]]:
     """Rank the ``depth`` best vectors of the collection for every query; copies are ranked one by one.
 
@@ -24,6 +24,8 @@ def search_collection(
         Ordinal of the query in the collection, which is left out of its ranking; -1 where there is none.
     depth : int
         Length of a ranking; all of the collection where it is larger.
+    allowed : ndarray, (n,) bool, optional
+        By ordinal: which vectors are ranked; by default all.
 
     Yields
     ------
@@ -31,7 +33,7 @@ def search_collection(
     """
     if Q.shape[1:] != (X.d,):
         raise ValueError(f"queries have shape {Q.shape}, the collection has {X.d} dimensions")
-    depth = min(depth, X.n)
+    depth = min(depth, X.n if allowed is None else int(allowed.sum()))
     everything = depth > X.n // 8
     n_bytes = 20 * X.n if everything else 16 * depth + 512
     step = max(1, SEARCH_BYTES // max(n_bytes, 1))
@@ -39,28 +41,36 @@ def search_collection(
         chunk = slice(i, min(i + step, len(Q)))
         queries = (own[chunk], Q[chunk])
         if everything:
-            yield chunk, rank_all(queries, X, depth=depth)
+            yield chunk, rank_all(queries, X, depth=depth, allowed=allowed)
         else:
-            yield chunk, search_blocks(queries, all_blocks(X), all_blocks(X), X.gather, k=depth)
+            streams = all_blocks(X, allowed), all_blocks(X, allowed)
+            yield chunk, search_blocks(queries, *streams, X.gather, k=depth)
 
 
-def all_blocks(X: OpenVectors) -> Iterator[Block]:
-    """Yield all vectors, copies included, block by block."""
+def all_blocks(X: OpenVectors, allowed: np.ndarray | None = None) -> Iterator[Block]:
+    """Yield all vectors that are ``allowed`` (n,) bool, copies included, block by block."""
     for start in range(0, X.n, BLOCK_ROWS):
         stop = min(start + BLOCK_ROWS, X.n)
-        yield np.arange(start, stop), X.rows(start, stop)
+        block = X.rows(start, stop)
+        if allowed is None:
+            yield np.arange(start, stop), block
+        else:
+            kept = np.flatnonzero(allowed[start:stop])
+            yield start + kept, block[kept]
 
 
-def rank_all(queries: Block, X: OpenVectors, *, depth: int) -> Lists:
+def rank_all(queries: Block, X: OpenVectors, *, depth: int, allowed: np.ndarray | None = None) -> Lists:
     """Sort the whole collection for each query; similarities are summed in float64."""
     own, Q = queries
-    S = np.empty((len(Q), X.n), np.float32)
-    for ordinals, block in all_blocks(X):
+    S = np.full((len(Q), X.n), -np.inf, np.float32)
+    for ordinals, block in all_blocks(X, allowed):
         scores = Q.astype(np.float64) @ block.T.astype(np.float64)
         S[:, ordinals] = np.minimum(scores, 1.0)
     S[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
     order = np.argsort(-S, axis=1, kind="stable")  # stable: equal scores stay in the order of ids
-    counts = np.minimum(X.n - (own >= 0), depth)
+    left_out = own >= 0 if allowed is None else (own >= 0) & allowed[own]
+    n_ranked = X.n if allowed is None else int(allowed.sum())
+    counts = np.minimum(n_ranked - left_out, depth)
     kept = np.arange(X.n) < counts[:, None]
     offsets = np.concatenate([[0], np.cumsum(counts)])
     return offsets, order[kept], np.take_along_axis(S, order, 1)[kept]

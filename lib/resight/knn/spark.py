@@ -28,6 +28,7 @@ __all__ = [
     "Approximation",
     "build_neighbors",
     "expand_lists",
+    "list_neighbors",
     "measure_recall",
     "neighbors_long",
     "number_tasks",
@@ -65,13 +66,24 @@ def build_neighbors(
     ``block_rows`` bounds the memory of a task and does not change the result; ``max_copies`` as in
     `resight.knn.copies`.
     """
-    if approximate is None or not layout.n:
-        lists = search_exact(spark, layout, k=k, block_rows=block_rows)
-    else:
-        folder = files.join(layout.folder, "lists")
-        inverted = build_lists(spark, layout, folder, k=k, recall=approximate.recall, seed=approximate.seed)
-        lists = search_inverted(spark, layout, inverted, k=k)
+    lists = list_neighbors(spark, layout, k=k, block_rows=block_rows, approximate=approximate)
     return expand_lists(lists, layout, max_copies=max_copies)
+
+
+def list_neighbors(
+    spark: SparkSession,
+    layout: VectorFiles,
+    *,
+    k: int,
+    block_rows: int = BLOCK_ROWS,
+    approximate: Approximation | None = None,
+) -> DataFrame:
+    """List the ``k`` nearest of every distinct vector: `LISTS` rows by ordinal, see `build_neighbors`."""
+    if approximate is None or not layout.n:
+        return search_exact(spark, layout, k=k, block_rows=block_rows)
+    folder = files.join(layout.folder, "lists")
+    inverted = build_lists(spark, layout, folder, k=k, recall=approximate.recall, seed=approximate.seed)
+    return search_inverted(spark, layout, inverted, k=k)
 
 
 def search_exact(spark: SparkSession, layout: VectorFiles, *, k: int, block_rows: int) -> DataFrame:

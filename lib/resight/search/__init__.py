@@ -4,7 +4,8 @@ A search opens the files of a build (vectors, graph, offline diffusion), maps th
 batches of query vectors by similarity, by query expansion or by diffusion. Images that diffusion does not
 reach follow in the order of their similarity: nothing is dropped.
 
-Modules: ``settings`` (what a search is), ``collection`` (the opened files), ``rank`` (vectors to answers),
-``manifold`` (files of the offline diffusion), ``spark`` (operators), ``storage/spark`` (writing files).
+Modules: ``settings`` (what a search is), ``collection`` (the opened files), ``rank`` (vectors to answers:
+``diffused`` over images, ``regional`` over regions), ``manifold`` and ``regions`` (files of the offline
+diffusion, of regions), ``spark`` (operators), ``queries`` (what is asked), ``storage`` (writing files).
 Reads ``global_descriptors``, ``nodes``, ``edges``, ``components``, ``manifold_neighbors``; gives ``results``.
 """

@@ -9,10 +9,11 @@ class SearchSettings(Config, frozen=True):
     """Settings of one search; defaults are those of the papers where these say any."""
 
     method: Annotated[
-        Literal["global", "average_qe", "alpha_qe", "diffusion", "offline_diffusion"],
+        Literal["global", "average_qe", "alpha_qe", "diffusion", "offline_diffusion", "regional_diffusion"],
         Meta(
             description="global: similarity; average_qe, alpha_qe: query expansion; diffusion: over the "
-            "graph; offline_diffusion: by the table manifold_neighbors, without a solve"
+            "graph; offline_diffusion: by the table manifold_neighbors, without a solve; regional_diffusion: "
+            "over the graph of regions"
         ),
     ] = "global"
     depth: Annotated[int | Literal["all"], Meta(description="results per query, or all")] = 100
@@ -23,10 +24,24 @@ class SearchSettings(Config, frozen=True):
         float, Meta(ge=0, description="exponent of their similarity as weight (alpha_qe)")
     ] = 3.0
     query_neighbors: Annotated[
-        int, Meta(ge=1, description="distinct images that a query observes (diffusion)")
-    ] = 10
+        int | Literal["auto"],
+        Meta(description="distinct images, or regions, that a query observes (diffusion); auto: 10, or 200"),
+    ] = "auto"
+    query_pool: Annotated[
+        Literal["sum_of_powers", "power_of_sum"],
+        Meta(
+            description="how the regions of a query that observe the same region add up: similarities to the "
+            "power gamma (the paper), or their sum to that power (the authors' code)"
+        ),
+    ] = "sum_of_powers"
+    region_pool: Annotated[
+        Literal["gmp", "sum"],
+        Meta(description="how an image's regions are added: by the graph's weights (gmp), or equally (sum)"),
+    ] = "gmp"
     gamma: Annotated[float, Meta(gt=0, description="exponent of their similarity (diffusion)")] = 3.0
-    alpha: Annotated[float, Meta(gt=0, lt=1, description="weight of the neighbours in the walk")] = 0.99
+    alpha: Annotated[
+        float, Meta(gt=0, lt=1, description="weight of the walk; .99 (the paper) for large instances")
+    ] = 0.8
     tol: Annotated[float, Meta(gt=0, lt=1, description="relative residual of the solver")] = 1e-6
     precision: Annotated[
         Literal["float64", "float32"],
@@ -46,15 +61,29 @@ class SearchSettings(Config, frozen=True):
         """Check what single fields cannot say; the message begins with the key."""
         if self.depth != "all" and self.depth < 1:
             raise ValueError("depth: at least 1, or all")
+        if self.query_neighbors != "auto" and self.query_neighbors < 1:
+            raise ValueError("query_neighbors: at least 1, or auto")
         if self.explain and self.method != "diffusion":
             raise ValueError("explain: only the method diffusion walks along edges that can be shown")
         if self.shortlist and self.method != "diffusion":
             raise ValueError("shortlist: only for the method diffusion")
 
+    @property
+    def k_q(self) -> int:
+        """How many nodes a query observes: the paper takes 10 images, or 200 regions."""
+        if self.query_neighbors != "auto":
+            return self.query_neighbors
+        return 200 if needs_regions(self) else 10
+
 
 def needs_graph(settings: SearchSettings) -> bool:
-    """Whether a search walks along the edges of a graph."""
+    """Whether a search walks along the edges of a graph of images."""
     return settings.method == "diffusion"
+
+
+def needs_regions(settings: SearchSettings) -> bool:
+    """Whether a search walks along the edges of a graph of regions."""
+    return settings.method == "regional_diffusion"
 
 
 def needs_manifold(settings: SearchSettings) -> bool:

@@ -16,12 +16,15 @@ from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
 from resight.knn.copies import to_offsets
 from resight.knn.matrix import OpenVectors, normalize_rows
 from resight.search.collection import SearchFiles
-from resight.search.rank import Answer, answer_queries
+from resight.search.rank import Answer, QueryRegions, answer_queries
 from resight.search.settings import SearchSettings
 from resight.store import spark_schema
 from resight.tables import EXPLANATIONS, RESULTS
 
-PACKED = "query_id long, image_ids binary, scores binary, no_support boolean, iterations int, residual double"
+PACKED = (
+    "query_id long, image_ids binary, scores binary, regions binary, no_support boolean, iterations int, "
+    "residual double"
+)
 HOP = "image_id long, hop int, src long, dst long, affinity double, product double"
 ANSWERS = f"{PACKED}, hops array<struct<{', '.join(f.replace(' ', ':') for f in HOP.split(', '))}>>"
 HELD = 64  # answers that leave a task together
@@ -34,8 +37,9 @@ def search(
 ) -> DataFrame:
     """Rank the collection for every query: one row per query, see `ANSWERS`.
 
-    ``queries`` has (query_id, vector[, image_id]): an image of the collection is left out of its own answer.
-    A query whose vector is null, zero or NaN has no row.
+    ``queries`` has (query_id, vector[, image_id][, region_vectors]): an image of the collection is left out
+    of its own answer; the vectors of a query's regions are packed. A query whose vector is null, zero or NaN
+    has no row.
     """
 
     def rank_batches(batches: Batches) -> Batches:
@@ -47,14 +51,27 @@ def search(
             usable = np.flatnonzero(status == "ok")
             ids = batch["query_id"].to_numpy()[usable]
             own = collection.X.ordinal_of(batch["own"].to_numpy()[usable])
-            answers = answer_queries(Q[usable], own, collection, settings, threads=threads)
+            regions = None
+            if "region_vectors" in batch.schema.names:
+                packed = batch["region_vectors"].take(pa.array(usable))
+                regions = read_regions(packed, collection.region_nodes.X.d, source_dtype)
+            answers = answer_queries(Q[usable], own, collection, settings, threads=threads, regions=regions)
             yield from pack_answers(ids, answers, collection.X)
 
     own = sf.coalesce("image_id", sf.lit(-1)) if "image_id" in queries.columns else sf.lit(-1)
     usable = queries.where(sf.col("vector").isNotNull())
-    return usable.select("query_id", "vector", own.cast("long").alias("own")).mapInArrow(
-        rank_batches, ANSWERS
-    )
+    more = [name for name in ("region_vectors",) if name in queries.columns]
+    columns = usable.select("query_id", "vector", own.cast("long").alias("own"), *more)
+    return columns.mapInArrow(rank_batches, ANSWERS)
+
+
+def read_regions(packed: pa.Array, d: int, dtype: str) -> QueryRegions:
+    """Unpack the vectors of some queries' regions; what is zero or not finite is left out."""
+    ends, values = arrow_to_lists(packed, dtype)
+    X, status = normalize_rows(values.reshape(-1, d))
+    ok = status == "ok"
+    offsets = np.append(0, np.cumsum(ok))[ends // d]
+    return QueryRegions(offsets, X[ok])
 
 
 def pack_answers(ids: np.ndarray, answers: Iterator[Answer], X: OpenVectors) -> Batches:
@@ -79,12 +96,21 @@ def pack(ids: np.ndarray, answers: list[Answer], X: OpenVectors) -> pa.RecordBat
         "query_id": pa.array(ids),
         "image_ids": lists_to_arrow(offsets, images),
         "scores": lists_to_arrow(offsets, scores),
+        "regions": pack_regions(answers, offsets),
         "no_support": pa.array([answer.no_support for answer in answers]),
         "iterations": pa.array([answer.iterations for answer in answers], pa.int32()),
         "residual": pa.array([answer.residual for answer in answers], pa.float64()),
         "hops": pa.array([list_hops(answer, X) for answer in answers], hop_type()),
     }
     return pa.record_batch(columns)
+
+
+def pack_regions(answers: list[Answer], offsets: np.ndarray) -> pa.Array:
+    """Pack the best regions of the results, where regions were searched."""
+    found = [answer.regions for answer in answers if answer.regions is not None]
+    if len(found) < len(answers):
+        return pa.nulls(len(answers), pa.binary())
+    return lists_to_arrow(offsets, np.concatenate(found))
 
 
 def hop_type() -> pa.DataType:
@@ -114,13 +140,15 @@ def unpack_results(answers: DataFrame, method: str) -> DataFrame:
         for batch in batches:
             offsets, images = arrow_to_lists(batch["image_ids"], "int64")
             scores = arrow_to_lists(batch["scores"], "float32")[1]
+            regions = arrow_to_lists(batch["regions"], "int32")[1]
+            best = pa.array(regions, mask=regions < 0) if len(regions) else pa.nulls(len(images), pa.int32())
             counts = np.diff(offsets)
             query = np.repeat(batch["query_id"].to_numpy(), counts)
             rank = (np.arange(len(images)) - np.repeat(offsets[:-1], counts)).astype(np.int32)
-            rows = [pa.repeat(method, len(images)), query, rank, images, scores]
-            yield pa.record_batch(rows, names=["method", "query_id", "rank", "image_id", "score"])
+            rows = [pa.repeat(method, len(images)), query, rank, images, scores, best]
+            yield pa.record_batch(rows, names=spark_schema(RESULTS).fieldNames())
 
-    packed = answers.select("query_id", "image_ids", "scores")
+    packed = answers.select("query_id", "image_ids", "scores", "regions")
     return packed.mapInArrow(unpack, spark_schema(RESULTS))
 
 

@@ -35,8 +35,10 @@ def sample_rows(rows: DataFrame, key: list[str], *, sample: int, seed: int) -> D
     return rows.where(draw < int(sample / n * (1 << 32)))
 
 
-def sum_covariance(sampled: DataFrame, *, dtype: str) -> CovarianceSums:
-    """Sum the rows (``image_id``, ``vector`` of ``dtype``) of a sample that fits into `GROUPS` tasks.
+def sum_covariance(sampled: DataFrame, *, dtype: str, key: Sequence[str] = ("image_id",)) -> CovarianceSums:
+    """Sum the rows (``key``, ``vector`` of ``dtype``) of a sample that fits into `GROUPS` tasks.
+
+    A zero vector, such as that of a region without activations, has no direction and is left out.
 
     Raises
     ------
@@ -45,9 +47,10 @@ def sum_covariance(sampled: DataFrame, *, dtype: str) -> CovarianceSums:
     """
 
     def sum_rows(rows: pa.Table) -> CovarianceSums:
-        return CovarianceSums.of_rows(arrow_to_vectors(rows["vector"], dtype).astype(np.float32))
+        X = arrow_to_vectors(rows["vector"], dtype).astype(np.float32)
+        return CovarianceSums.of_rows(X[X.any(axis=1)])
 
-    return sum_groups(sampled, ["image_id"], sum_rows)
+    return sum_groups(sampled, key, sum_rows)
 
 
 def sum_differences(pairs: DataFrame, descriptors: DataFrame, *, dtype: str) -> CovarianceSums:
@@ -82,7 +85,7 @@ def sum_differences(pairs: DataFrame, descriptors: DataFrame, *, dtype: str) -> 
 
 
 def sum_groups(
-    rows: DataFrame, key: list[str], sum_rows: Callable[[pa.Table], CovarianceSums]
+    rows: DataFrame, key: Sequence[str], sum_rows: Callable[[pa.Table], CovarianceSums]
 ) -> CovarianceSums:
     """Sum ``rows`` in `GROUPS` groups by a hash of ``key``, each sorted by it, and add the sums in order."""
 

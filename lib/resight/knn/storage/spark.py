@@ -129,9 +129,8 @@ def mark_copies(spark: SparkSession, layout: VectorFiles) -> VectorFiles:
             [[save_array(layout.folder, "copies", joined)], [joined.shape[1]]], names=["name", "n"]
         )
 
-    hashed = number_tasks(spark, len(layout.parts)).mapInArrow(
-        hash_parts, "low long, high long, ordinal long"
-    )
+    numbers = number_tasks(spark, len(layout.parts))
+    hashed = numbers.mapInArrow(hash_parts, "low long, high long, ordinal long")
     pairs = hashed.repartition("low").mapInArrow(pair_copies, "ordinal long, first long")
     saved = pairs.repartition(1).mapInArrow(save_pairs, "name string, n long").first()
     if saved is None:

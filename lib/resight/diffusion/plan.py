@@ -1,0 +1,74 @@
+"""Which way a diffusion is distributed, chosen in one place."""
+
+from typing import NamedTuple
+
+from resight.diffusion.solve import BLOCK_LANES
+
+PATHS = ("replicated", "partitioned", "truncated")
+PART_SHARE = 1.5  # of an equal share of the graph that a rank may take while it opens its part
+HALO_SHARE = 1.5  # a rank's vectors, its halo among them, over those of an equal share of the nodes
+
+
+class Plan(NamedTuple):
+    """The path, why it was chosen, and in how many parts the graph is cut (1 unless it is partitioned)."""
+
+    path: str
+    reason: str
+    n_parts: int = 1
+
+
+def count_bytes(n: int, nnz: int, n_queries: int) -> tuple[int, int]:
+    """Count the bytes of a graph's rows and of the five vectors of each query solved together (float64).
+
+    >>> count_bytes(1_000_000, 13_000_000, 256)
+    (164000000, 640000000)
+    """
+    lanes = min(BLOCK_LANES["float64"], max(n_queries, 1))
+    return 12 * nnz + 8 * n, 5 * 8 * lanes * n
+
+
+def choose_path(
+    n: int, nnz: int, n_queries: int, *, memory_bytes: int, n_slots: int | None, path: str = "auto"
+) -> Plan:
+    """Choose how to diffuse ``n_queries`` over a graph of n nodes and nnz stored entries.
+
+    Where one task can hold the graph, every task maps it and no number travels. Else its rows are spread over
+    as few ranks as can hold them, if that many run at the same time. Else each query is solved among its
+    nearest images alone, which is an approximation.
+
+    Parameters
+    ----------
+    memory_bytes : int
+        Memory that one task may fill.
+    n_slots : int or None
+        Tasks that a barrier stage can run together; 0 where there can be none, None where it is not known.
+    path : str
+        One of `PATHS` decides; auto leaves it to the sizes.
+
+    Raises
+    ------
+    ValueError
+        An unknown path.
+
+    >>> choose_path(1_000_000, 13_000_000, 256, memory_bytes=4 << 30, n_slots=8)[::2]
+    ('replicated', 1)
+    >>> choose_path(100_000_000, 1_300_000_000, 256, memory_bytes=16 << 30, n_slots=64)[::2]
+    ('partitioned', 8)
+    >>> choose_path(100_000_000, 1_300_000_000, 256, memory_bytes=16 << 30, n_slots=4).path
+    'truncated'
+    """
+    if path not in ("auto", *PATHS):
+        raise ValueError(f"path is {path!r}, expected auto, {', '.join(PATHS)}")
+    graph, vectors = count_bytes(n, nnz, n_queries)
+    spread = PART_SHARE * graph + HALO_SHARE * vectors
+    n_parts = max(1, int(-(-spread // memory_bytes)))
+    sizes = (
+        f"graph {graph / 1e9:.2f} GB and vectors {vectors / 1e9:.2f} GB, {memory_bytes / 1e9:.2f} GB a task"
+    )
+    if path != "auto":
+        return Plan(path, f"as the settings say ({sizes})", n_parts if path == "partitioned" else 1)
+    if graph + vectors <= memory_bytes:
+        return Plan("replicated", f"{sizes}: each task maps the whole graph")
+    if n_slots is None or n_parts <= n_slots:
+        return Plan("partitioned", f"{sizes}: its rows are spread over {n_parts} ranks", n_parts)
+    return Plan("truncated", f"{sizes}: {n_parts} ranks would hold it, {n_slots} run at the same time")

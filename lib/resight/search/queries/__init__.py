@@ -1,0 +1,4 @@
+"""What is asked: the rows of `QUERIES`, boxes of manifests, and the regions of a query in one row.
+
+Modules: ``spark``. Gives ``queries``.
+"""

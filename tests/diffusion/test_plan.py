@@ -1,0 +1,31 @@
+import doctest
+
+import pytest
+
+from resight.diffusion import plan
+from resight.diffusion.plan import choose_path, count_bytes
+
+GRAPH = {"n": 10_000_000, "nnz": 130_000_000, "n_queries": 256}
+
+
+def test_the_examples_hold():
+    assert doctest.testmod(plan).failed == 0
+
+
+@pytest.mark.parametrize("path", plan.PATHS)
+def test_a_named_path_is_taken_whatever_the_sizes(path):
+    chosen = choose_path(**GRAPH, memory_bytes=1, n_slots=0, path=path)
+    assert chosen.path == path
+    assert chosen.reason.startswith("as the settings say")
+
+
+def test_less_memory_leads_from_one_machine_to_ranks_to_shortlists():
+    needed = sum(count_bytes(**GRAPH))
+    paths = [choose_path(**GRAPH, memory_bytes=int(needed * f), n_slots=8) for f in (1, 0.99, 0.2, 0.1)]
+    assert [p.path for p in paths] == ["replicated", "partitioned", "partitioned", "truncated"]
+    assert [p.n_parts for p in paths] == [1, 2, 8, 1]
+
+
+def test_an_unknown_path_is_refused():
+    with pytest.raises(ValueError, match="expected auto, replicated, partitioned, truncated"):
+        choose_path(**GRAPH, memory_bytes=1, n_slots=0, path="magic")
