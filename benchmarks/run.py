@@ -21,6 +21,8 @@ BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("components.py", ["--nodes", "3000000", "--pairs", "1"], None),
     ("solver.py", ["--n", "1000000"], QUICK_SOLVER),
     ("offline.py", [], ["--n", "5000", "--pairs", "2"]),
+    ("partitioned.py", ["--n", "1000000"], ["--n", "20000", "--pairs", "2"]),
+    ("reader.py", ["--sizes", "10000", "100000", "1000000"], ["--sizes", "10000", "--queries", "5"]),
     ("duplicates.py", [], ["--originals", "12"]),
     ("mutated_files.py", [], ["--files", "200"]),
     ("kill.py", [], ["--instants", "1", "--extractor", "colour"]),

@@ -26,7 +26,6 @@ from resight.knn.spark import Approximation, expand_lists, list_neighbors, measu
 from resight.knn.storage.spark import write_vector_files
 from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES, REGION_DESCRIPTORS
-from resight.workspace import Run
 
 MAX_K = 2048
 log = logging.getLogger("resight")
@@ -42,7 +41,7 @@ class GraphConfig(Config, frozen=True):
     ] = "auto"
     of: Annotated[
         Literal["images", "regions"],
-        Meta(description="nodes: images, or their regions (extract-features --regions true)"),
+        Meta(description="nodes: images, or their regions (extract-features --regions)"),
     ] = "images"
     compress: Annotated[
         int, Meta(ge=0, description="Gaussian components that replace the regions of an image; 0: keep all")
@@ -81,21 +80,11 @@ def has_regions(conf: GraphConfig) -> bool:
     return conf.of == "regions"
 
 
-def of_images(graph: Run) -> bool:
-    """Whether a build of this job is a graph of images."""
-    return not of_regions(graph)
-
-
-def of_regions(graph: Run) -> bool:
-    """Whether a build of this job is a graph of regions."""
-    return graph.settings.get("of") == "regions"
-
-
 @job(
     "build-graph",
     GraphConfig,
     reads=(
-        Input(REGION_DESCRIPTORS, "descriptors", when=has_regions, how="--regions true"),
+        Input(REGION_DESCRIPTORS, "descriptors", when=has_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
     ),
     writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),

@@ -6,8 +6,9 @@ from resight.cli import run
 from resight.config import Config, Meta, digest_of, execution
 from resight.diffusion.block import DiffuseWork
 from resight.diffusion.spark import diffuse_nodes, measure_shortlists
+from resight.graph.builds import of_images
 from resight.job import Input, job
-from resight.jobs.build_graph import of_images, open_graph
+from resight.jobs.build_graph import open_graph
 from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES, MANIFOLD_NEIGHBORS, NODES
 

@@ -15,9 +15,9 @@ from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
 from resight.dedup.spark import find_pairs, find_saturated, list_removable, represent_copies
 from resight.dedup.tracking.spark import rename_groups, track_groups
+from resight.graph.builds import of_images
 from resight.graph.spark import find_components
 from resight.job import Input, job
-from resight.jobs.build_graph import of_images
 from resight.store import TableStore
 from resight.tables import (
     DUPLICATE_GROUPS,

@@ -43,7 +43,7 @@ class FitConfig(Config, frozen=True):
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
     on: Annotated[
         Literal["images", "regions"],
-        Meta(description="pca: what is fitted on; regions, for extract-features --whiten-regions true"),
+        Meta(description="pca: what is fitted on; regions, for extract-features --whiten-regions"),
     ] = "images"
     dims: Annotated[int, Meta(ge=1, description="dimensions that are kept")] = 512
     power: Annotated[
@@ -99,7 +99,7 @@ def of_regions(conf: FitConfig) -> bool:
     "fit-model",
     FitConfig,
     reads=(
-        Input(REGION_DESCRIPTORS, "descriptors", when=of_regions, how="--regions true"),
+        Input(REGION_DESCRIPTORS, "descriptors", when=of_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         Input(DUPLICATE_PAIRS, "duplicates", optional=True, newest=False),
         IMAGES,

@@ -5,6 +5,7 @@ from typing import Annotated
 from resight import files
 from resight.cli import run
 from resight.config import Config, Meta
+from resight.graph.builds import of_images
 from resight.job import Input, job
 from resight.report.collect import collect_report
 from resight.report.page import render_page
@@ -21,7 +22,8 @@ from resight.tables import (
 REPORTED = (
     Input(IMAGES),
     Input(DUPLICATE_GROUPS, "duplicates", optional=True),
-    *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, NEIGHBORS, GLOBAL_DESCRIPTORS)),
+    Input(NEIGHBORS, optional=True, kind=of_images),
+    *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS)),
     Input(EXPLANATIONS, optional=True),
 )
 

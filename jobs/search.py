@@ -18,14 +18,13 @@ from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.plan import Plan, choose_path
 from resight.features.fitting.spark import select_images
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
+from resight.graph.builds import of_images, of_regions
 from resight.images.sources import parse_source
 from resight.images.spark import assign_image_ids, list_source
 from resight.job import Input, job
 from resight.jobs.build_graph import (
     GraphConfig,
     list_regions,
-    of_images,
-    of_regions,
     open_graph,
     open_regions,
     open_vectors,
@@ -122,7 +121,7 @@ def list_queries(conf: SearchConfig) -> str:
         Input(MANIFOLD_NEIGHBORS, "manifold", when=needs_manifold),
         *(Input(table, "graph", when=needs_graph, kind=of_images) for table in GRAPH),
         *(Input(table, "graph", when=needs_regions, kind=of_regions, how="--of regions") for table in GRAPH),
-        Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions true"),
+        Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         IMAGES,
     ),

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from resight.graph.affinity import mutual_affinity, normalize_affinity, power_similarity
+from resight.diffusion.normalize import normalize_affinity
+from resight.graph.affinity import mutual_affinity, power_similarity
 
 
 def exact_lists(X, k):
@@ -42,7 +43,7 @@ def test_negative_similarities_weigh_nothing_whatever_the_power(gamma):
 
 def test_normalised_affinity_has_radius_one(lists):
     A = mutual_affinity(*lists)
-    S, d = normalize_affinity(A).toarray(), A.sum(axis=1)
+    S, d = normalize_affinity(A).S.toarray(), A.sum(axis=1)
     assert S.min() >= 0
     assert S.max() <= 1 + 1e-12
     assert np.abs(np.linalg.eigvalsh(S)).max() <= 1 + 1e-10
@@ -51,19 +52,19 @@ def test_normalised_affinity_has_radius_one(lists):
 
 def test_isolated_nodes_keep_empty_rows():
     A = mutual_affinity(np.array([0, 1, 2, 2]), np.array([1, 0]), np.array([0.5, 0.5]))
-    S = normalize_affinity(A).toarray()
+    S = normalize_affinity(A).S.toarray()
     np.testing.assert_allclose(S, [[0, 1, 0], [1, 0, 0], [0, 0, 0]], rtol=1e-12)
 
 
 def test_scaling_the_affinity_leaves_the_normalised_one(lists):
     A = mutual_affinity(*lists)
-    np.testing.assert_allclose(normalize_affinity(5 * A).toarray(), normalize_affinity(A).toarray())
+    np.testing.assert_allclose(normalize_affinity(5 * A).S.toarray(), normalize_affinity(A).S.toarray())
 
 
 def test_star_has_row_sum_above_one():
     offsets = np.array([0, 10, *range(11, 21)])
     dst = np.append(np.arange(1, 11), np.zeros(10, int))
-    S = normalize_affinity(mutual_affinity(offsets, dst, np.ones(20))).toarray()
+    S = normalize_affinity(mutual_affinity(offsets, dst, np.ones(20))).S.toarray()
     assert S.sum(axis=1).max() == pytest.approx(10**0.5)
 
 

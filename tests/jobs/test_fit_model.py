@@ -109,7 +109,7 @@ SMALL = {"longer_side": 96, "dtype": "float32"}
 @pytest.fixture(scope="module")
 def regional(store):
     """Region vectors by image, and the build of a whitening fitted on them."""
-    with pytest.raises(SettingError, match=r"--descriptors: .*\(resight extract-features --regions true"):
+    with pytest.raises(SettingError, match=r"--descriptors: .*\(resight extract-features --regions"):
         fit(store, FitConfig(on="regions", descriptors="raw"))
     extract(store, ExtractConfig(regions=True, **SMALL), Options(name="regional"))
     rows = store.reader.read(REGION_DESCRIPTORS, "regional").sort_by("region_ix")

@@ -37,7 +37,7 @@ def store(spark, photos, tmp_path_factory):
     loss = Options(accept_loss=True)
     ingest(store, IngestConfig(source=str(photos)), loss)
     extract(store, ExtractConfig(**SMALL), Options(name="plain", accept_loss=True))
-    with pytest.raises(SettingError, match="resight extract-features --regions true writes it"):
+    with pytest.raises(SettingError, match="resight extract-features --regions writes it"):
         build_graph(store, GraphConfig(of="regions"))
     extract(store, ExtractConfig(regions=True, **SMALL), Options(name="regions", accept_loss=True))
     build_graph(store, GraphConfig(of="regions", k=8), Options(name="k8"))

@@ -12,6 +12,7 @@ Modules: ``normalize`` (affinity to S), ``order`` (of nodes), ``product`` (S tim
 ``solve``, ``observe`` (y), ``pooling`` (regions to images), ``compress`` (fewer regions), ``truncate``
 (shortlists), ``offline`` (every node ahead of time) with its compiled loops in ``local`` and ``lanes``,
 lists in ``reach``, ``expansion`` (average and alpha query expansion, region matching), ``rank``,
-``explain`` (paths).
+``explain`` (paths), ``block`` and ``spark`` (the offline job), ``plan`` (which way a graph takes),
+``partitioned`` (a graph of which no process holds more than its part).
 Reads ``edges`` and ``neighbors``; gives ``manifold_neighbors`` and, for a search, ``results``.
 """

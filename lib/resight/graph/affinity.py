@@ -1,4 +1,4 @@
-"""Mutual-neighbour affinity and its normalisation (Iscen et al., CVPR 2017, eq. 1-4)."""
+"""Mutual-neighbour affinity (Iscen et al., CVPR 2017, eq. 1-2)."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -41,12 +41,3 @@ def mutual_affinity(
     A.eliminate_zeros()
     A.sort_indices()
     return A
-
-
-def normalize_affinity(A: sp.csr_array) -> sp.csr_array:
-    """Scale to ``S = D^-1/2 A D^-1/2`` (n, n); the rows of isolated nodes stay empty."""
-    degrees = np.asarray(A.sum(axis=1)).ravel()
-    scale = np.divide(1.0, np.sqrt(degrees), out=np.zeros_like(degrees), where=degrees > 0)
-    S = A.tocsr(copy=True)
-    S.data *= scale[np.repeat(np.arange(len(degrees)), np.diff(S.indptr))] * scale[S.indices]
-    return S

@@ -5,6 +5,7 @@ from typing import NamedTuple, TypeVar
 
 from resight import files
 from resight.config import SettingError, digest_of
+from resight.graph.builds import of_images, of_regions
 from resight.graph.matrix import load_graph_files
 from resight.knn.matrix import load_vector_files
 from resight.search.collection import SearchFiles
@@ -66,8 +67,8 @@ def choose_runs(workspace: Workspace, settings: SearchSettings, named: Mapping[s
     """Choose the run of every table that the method reads: table -> run."""
     wanted = (
         (MANIFOLD_NEIGHBORS, "manifold", needs_manifold(settings), bool),
-        (EDGES, "graph", needs_graph(settings), is_of_images),
-        (EDGES, "graph", needs_regions(settings), is_of_regions),
+        (EDGES, "graph", needs_graph(settings), of_images),
+        (EDGES, "graph", needs_regions(settings), of_regions),
         (REGION_DESCRIPTORS, "descriptors", needs_regions(settings), bool),
         (GLOBAL_DESCRIPTORS, "descriptors", True, bool),
     )
@@ -85,16 +86,6 @@ def choose_runs(workspace: Workspace, settings: SearchSettings, named: Mapping[s
                 "name the one that belongs to it, or none"
             )
     return chosen
-
-
-def is_of_images(graph: Run) -> bool:
-    """Whether a build of build-graph is a graph of images."""
-    return not is_of_regions(graph)
-
-
-def is_of_regions(graph: Run) -> bool:
-    """Whether a build of build-graph is a graph of regions."""
-    return graph.settings.get("of") == "regions"
 
 
 def shard_folder(workspace: Workspace, table: Table, run: Run) -> str:

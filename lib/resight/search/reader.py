@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from resight.arrow import arrow_to_lists
 from resight.config import SettingError
 from resight.diffusion.observe import QueryLists, observe_queries
+from resight.graph.builds import of_images
 from resight.reader import Reader, take_snapshot
 from resight.search.answer import Answer
 from resight.search.describe import (
@@ -24,7 +25,6 @@ from resight.search.describe import (
 )
 from resight.search.diffused import explain_answer, search_distinct
 from resight.search.filter import Filter, parse_filter
-from resight.search.locate import is_of_images
 from resight.search.moment import Moment, Searched
 from resight.search.rank import answer_queries
 from resight.search.settings import SearchSettings, needs_regions
@@ -113,7 +113,7 @@ class Searcher:
     def neighbors(self, image: int | str) -> pa.Table:
         """List the nearest images of one, given by its id or uri: rank, image_id, uri, similarity."""
         moment = self.moment
-        graph = moment.workspace.find_build(NEIGHBORS, self.named.get("graph", ""), is_of_images)
+        graph = moment.workspace.find_build(NEIGHBORS, self.named.get("graph", ""), of_images)
         wanted = pc.field("src") == moment.id_of(image)
         row = moment.read(NEIGHBORS, graph.build_id, filter=wanted)
         ids = arrow_to_lists(row["dst"], "int64")[1]
