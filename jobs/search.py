@@ -110,8 +110,15 @@ class SearchConfig(SearchSettings, frozen=True):
 
 
 def list_queries(conf: SearchConfig) -> str:
-    """Give the version of the query images: "" (always new) unless they are of the collection."""
-    return conf.queries_from
+    """Give the version of the query images: names, sizes and times of a local folder; "" is always new."""
+    if conf.queries_from:
+        return conf.queries_from
+    source = parse_source(conf.queries, root=conf.root, option="--queries")
+    path = files.local_path(source.path)
+    if path is None or source.kind not in ("folder", "tar"):
+        return ""
+    found = [path, *sorted(path.rglob("*"))]
+    return digest_of([[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found if p.is_file()])
 
 
 @job(
@@ -271,7 +278,7 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
     named = assign_image_ids(read_boxes(listed), store.spark.createDataFrame([], "image_id long"))
     named = named.withColumn("uri", sf.col("file")).drop("file")
     rows = store.persist("listed", named)
-    key = digest_of([source.path, store.run.run_id, conf.chunk_size])
+    key = digest_of([source.path, list_queries(conf) or store.run.run_id, conf.chunk_size])
     chunks = Chunks(store.staging(key), work, rescue_images, conf.chunk_size)
     run_chunks(rows.where("status is null"), "image_id", chunks)
     described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))

@@ -177,6 +177,15 @@ def test_query_files_are_described_as_the_collection_was(store, photos, tmp_path
     assert len(rows) == 2 * len(list(photos.iterdir()))
 
 
+def test_an_unchanged_folder_of_queries_is_not_described_again(store, tmp_path):
+    asked = save_collection(tmp_path / "asked", ["flower"])
+    conf = SearchConfig(queries=str(asked), depth=2)
+    states = [search(store, conf).state, search(store, conf).state]
+    save_photo("coffee", asked / "coffee.jpg")
+    states.append(search(store, conf).state)
+    assert states == ["committed", "unchanged", "committed"]
+
+
 def test_boxes_of_a_manifest_are_queries_of_their_own(store, photos, tmp_path):
     manifest = tmp_path / "boxes.csv"
     manifest.write_text(
