@@ -38,13 +38,19 @@ SESSION = {
 }
 
 
-def make_vectors(n, d, seed=0):
-    """Draw n / 20 instances with some 20 views each, 2 % of the rows exact copies of others."""
+def make_vectors(n, d, spectrum=0.8, seed=0):
+    """Draw n / 20 instances with some 20 views each, 2 % of the rows exact copies of others.
+
+    The variance of component i falls as ``i ** -spectrum``. Measured on R-MAC and GeM descriptors of photos:
+    .74 to .78 when whitened at power .3, 1.03 raw. 0 is the hardest case: no direction matters more.
+    """
     rng = np.random.default_rng(seed)
-    centres = rng.standard_normal((n // 20, d), dtype=np.float32)
+    deviation = np.arange(1, d + 1, dtype=np.float32) ** (-spectrum / 2)
+    deviation /= np.linalg.norm(deviation)
+    centres = deviation * rng.standard_normal((n // 20, d), dtype=np.float32)
     centres /= np.linalg.norm(centres, axis=1, keepdims=True)
     X = centres[rng.integers(0, n // 20, n)]
-    X += 0.7 / np.sqrt(d) * rng.standard_normal((n, d), dtype=np.float32)
+    X += 0.7 * deviation * rng.standard_normal((n, d), dtype=np.float32)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     n_copies = n // 50
     X[rng.choice(n, n_copies, replace=False)] = X[rng.choice(n, n_copies)]
@@ -102,7 +108,7 @@ class Bench:
 
     def __init__(self, spark, options, work):
         self.spark, self.k, self.work = spark, options.k, work
-        self.X = make_vectors(options.n, options.d)
+        self.X = make_vectors(options.n, options.d, options.spectrum)
         write_table(self.X, work / "vectors")
         self.layout = None
 
@@ -188,6 +194,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=100_000)
     parser.add_argument("--d", type=int, default=128)
+    parser.add_argument("--spectrum", type=float, default=0.8, help="decay of the variances; 0: none")
     parser.add_argument("--k", type=int, default=50)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=["exact", "ivf", "lsh"])
@@ -195,7 +202,8 @@ def main():
     spark = start_session(SESSION)
     with tempfile.TemporaryDirectory() as folder:
         if "lsh" in options.parts:
-            small = Bench(spark, argparse.Namespace(n=5000, d=128, k=options.k), Path(folder) / "small")
+            few = argparse.Namespace(**vars(options) | {"n": 5000, "d": 128})
+            small = Bench(spark, few, Path(folder) / "small")
             small.graph()
             compare("5000 x 128, graph / LSH join", small.graph, lsh_join(spark, small.X), options.pairs)
         if {"exact", "ivf", "once"} & set(options.parts):

@@ -2,8 +2,9 @@ import faiss
 import numpy as np
 import pytest
 
-from resight.knn import blocks, candidates
-from resight.knn.blocks import merge_partials, search_blocks, search_strip
+from resight.knn import blocks
+from resight.knn.blocks import multiply_bytes, search_blocks, search_crowded
+from resight.knn.coarse import product_errors, round_rows, row_error, step_of, turn_rows, turning
 from resight.knn.ivf import assign_lists, fit_centroids, tune_probes
 from resight.knn.plan import choose_method
 from resight.knn.recall import recall_of_lists, wilson_interval
@@ -22,11 +23,7 @@ def tied_rows(rng, n, d):
 
 def exact_graph(X, k, size):
     pieces = [(np.arange(i, min(i + size, len(X))), X[i : i + size]) for i in range(0, len(X), size)]
-    partials = [[] for _ in pieces]
-    for i in range(len(pieces)):
-        for j, best in zip([*range(i + 1, len(pieces)), i], search_strip(pieces[i:], k=k), strict=True):
-            partials[j].append(best.entries())
-    lists = [merge_partials(p, q, pieces, lambda o: X[o], k=k) for p, q in zip(pieces, partials, strict=True)]
+    lists = [search_blocks(piece, pieces, pieces, lambda o: X[o], k=k) for piece in pieces]
     return np.concatenate([c for _, c, _ in lists]), np.concatenate([s for _, _, s in lists])
 
 
@@ -38,12 +35,22 @@ def sorted_graph(X, k):
     return order.ravel(), np.take_along_axis(S, order, 1).ravel()
 
 
-@pytest.mark.parametrize("make", [unit_rows, tied_rows])
+def spiky_rows(rng, n, d):
+    """Vectors of one large component, some of them a row of the map that turns them back."""
+    X = 0.01 * rng.standard_normal((n, d)).astype(np.float32)
+    X[np.arange(n), rng.integers(0, d, n)] = 1
+    order, signs, matrix = turning(d)
+    X[: n // 2, order] = signs * np.resize(matrix[:1], d)
+    return X / np.linalg.norm(X, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("make", [unit_rows, tied_rows, spiky_rows])
 @pytest.mark.parametrize("size", [37, 150, 1000])
-@pytest.mark.parametrize("tile", [(16, 40), (2000, 5000)])
-def test_graph_equals_sorted_matrix_whatever_the_blocks(rng, monkeypatch, make, size, tile):
+@pytest.mark.parametrize(("tile", "coarse_rows"), [((16, 40), 1), ((16, 40), 10**9), ((250, 1000), 1)])
+def test_graph_equals_sorted_matrix_whatever_the_blocks(rng, monkeypatch, make, size, tile, coarse_rows):
     monkeypatch.setattr(blocks, "TILE_ROWS", tile[0])
     monkeypatch.setattr(blocks, "TILE_COLUMNS", tile[1])
+    monkeypatch.setattr(blocks, "COARSE_ROWS", coarse_rows)
     X = make(rng, 300, 8)
     columns, similarities = exact_graph(X, 9, size)
     expected = sorted_graph(X, 9)
@@ -51,11 +58,43 @@ def test_graph_equals_sorted_matrix_whatever_the_blocks(rng, monkeypatch, make, 
     np.testing.assert_array_equal(columns, expected[0])
 
 
-def test_rows_crowded_with_ties_are_searched_again(rng):
-    X = tied_rows(rng, 900, 4)  # 16 corners: every list is cut inside some 50 equal similarities
-    best = next(search_strip([(np.arange(900), X)], k=5))
-    assert (best.entries()[1] == candidates.CROWDED).any()
-    np.testing.assert_array_equal(exact_graph(X, 5, 400)[0], sorted_graph(X, 5)[0])
+@pytest.mark.parametrize("coarse_rows", [1, 10**9])
+def test_rows_crowded_with_ties_are_searched_again(rng, monkeypatch, coarse_rows):
+    monkeypatch.setattr(blocks, "COARSE_ROWS", coarse_rows)
+    X = tied_rows(rng, 2000, 4)  # 16 corners: every list is cut inside some 125 equal similarities
+    everything = [(np.arange(2000), X)]
+    crowded = []
+    monkeypatch.setattr(
+        blocks, "search_crowded", lambda *a, **b: crowded.append(len(a[0][0])) or search_crowded(*a, **b)
+    )
+    found = search_blocks((np.arange(2000), X), everything, everything, lambda o: X[o], k=5)
+    assert sum(crowded) > 1800
+    np.testing.assert_array_equal(found[1], sorted_graph(X, 5)[0])
+
+
+@pytest.mark.parametrize("d", [5, 64, 200])
+@pytest.mark.parametrize("make", [unit_rows, spiky_rows])
+def test_products_of_bytes_err_less_than_their_bound(rng, make, d):
+    X = make(rng, 400, d)
+    codes, errors = round_rows(X)
+    smooth = errors <= row_error(d)
+    assert (make is spiky_rows) == (smooth.mean() <= 0.5)
+    products = multiply_bytes(codes, codes, np.empty((400, 400), np.int32)) * step_of(d) ** 2
+    differences = np.abs(products - X.astype(np.float64) @ X.T.astype(np.float64))[:, smooth]
+    assert (differences < product_errors(errors, d, always=True)[:, None]).all()
+    if make is unit_rows and d > 5:
+        assert (differences < product_errors(errors, d, always=False)[:, None]).all()
+
+
+def test_products_of_bytes_equal_those_of_numpy(rng):
+    A, B = (rng.integers(-127, 128, (n, 128)).astype(np.int8) for n in (7, 13))
+    out = multiply_bytes(A, B, np.empty((7, 13), np.int32))
+    np.testing.assert_array_equal(out, A.astype(np.int32) @ B.T.astype(np.int32))
+
+
+def test_turning_keeps_dot_products(rng):
+    X = unit_rows(rng, 50, 100)
+    np.testing.assert_allclose(turn_rows(X) @ turn_rows(X).T, X @ X.T, atol=1e-5)
 
 
 def test_graph_equals_faiss(rng):

@@ -1,158 +1,161 @@
-"""Exact nearest neighbours: one matrix product per pair of blocks, the k best of both sides.
+"""Nearest neighbours of a block of queries in a stream of blocks: matrix products, the k best of each row.
 
-``X_i X_j^T`` holds the similarities of block i to block j and, transposed, of j to i, so only blocks
-``i <= j`` are visited: half the arithmetic of a search of X in X. A task takes a strip, block i against all
-``j >= i``; `merge_partials` joins what the strips found for one block.
+Many queries are compared in bytes first (`resight.knn.coarse`) and in float32 only where that may matter, a
+few in float32 at once. What can still be among the k best is scored once more by `exact_similarities`, so the
+result is exact and the same.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from resight.knn.candidates import CROWDED, Candidates, Gather, exact_similarities, push_tile
+from resight.knn.candidates import (
+    CROWDED,
+    Candidates,
+    Gather,
+    exact_similarities,
+    push_tile,
+    rank_rows,
+    scan_products,
+)
+from resight.knn.coarse import product_errors, round_rows, row_error, step_of
 from resight.topk import top_k
 
-TILE_ROWS, TILE_COLUMNS = 2000, 5000  # one product: 40 MB of scores
+TILE_ROWS, TILE_COLUMNS = 250, 1000  # one product: 1 MB of scores, which stay in cache
+SEED_COLUMNS = 10_000  # that the first thresholds come from
+ROUGH_SHARE = 0.05  # of a block, above which it is compared in float32
+ALWAYS = np.iinfo(np.int32).max  # a product that reaches every threshold
+COARSE_ROWS = 512  # with fewer queries, rounding the other side costs more than it saves
 
 Block = tuple[np.ndarray, np.ndarray]  # ordinals (n,) int64 ascending, vectors (n, d) float32
 Lists = tuple[np.ndarray, np.ndarray, np.ndarray]  # offsets (n + 1,), columns, similarities in rank order
-Entries = tuple[np.ndarray, np.ndarray, np.ndarray]  # rows, columns, scores, each (m,)
-
-
-class Side(NamedTuple):
-    """One side of a tile: the candidates, which of their rows it covers, and the ordinals of these rows."""
-
-    best: Candidates
-    rows: np.ndarray
-    names: np.ndarray
-
-
-def side_of(best: Candidates, start: int, names: np.ndarray) -> Side:
-    """Make the side of consecutive rows from ``start`` on."""
-    return Side(best, np.arange(start, start + len(names)), names)
 
 
 class Tile:
     """Buffers of one product, reused: fresh ones would cost more in page faults than the comparison."""
 
-    def __init__(self, rows: int = TILE_ROWS, columns: int = TILE_COLUMNS) -> None:
-        self.scores = np.empty(rows * columns, np.float32)
-        self.masks = np.zeros((2, rows * columns + 8), bool)
+    def __init__(self) -> None:
+        self.scores = np.empty(TILE_ROWS * TILE_COLUMNS, np.float32)
+        self.mask = np.zeros(TILE_ROWS * TILE_COLUMNS + 8, bool)
 
     def multiply(self, A: np.ndarray, B: np.ndarray) -> np.ndarray:
-        """Scores (n, m) of rows ``A`` (n, d) against rows ``B`` (m, d); valid until the next call."""
+        """Scores (n, m) of rows ``A`` (n, d) against rows ``B`` (m, d); valid until the next call.
+
+        Both are float32, or both int8: then the scores are int32.
+        """
         n, m = len(A), len(B)
+        if A.dtype == np.int8:
+            return multiply_bytes(A, B, self.scores[: n * m].view(np.int32).reshape(n, m))
         return np.matmul(A, B.T, out=self.scores[: n * m].reshape(n, m))
 
-    def find_words(self, S: np.ndarray, low: np.ndarray, high: np.ndarray | None) -> np.ndarray:
-        """Find flat positions, divided by eight, where ``S`` (n, m) may reach a threshold.
+    def find_words(self, S: np.ndarray, low: np.ndarray) -> np.ndarray:
+        """Find flat positions, divided by eight, where ``S`` (n, m) may reach the thresholds ``low`` (n,).
 
-        ``low`` (n,) are the thresholds of the rows, ``high`` (m,) those of the columns. Hits are rare:
-        looking at eight entries as one word costs an eighth.
+        Hits are rare: looking at eight entries as one word costs an eighth.
         """
-        flat, other = self.masks[:, : -(-S.size // 8) * 8]
+        flat = self.mask[: -(-S.size // 8) * 8]
         flat[S.size :] = False
-        mask = flat[: S.size].reshape(S.shape)
-        np.greater_equal(S, low[:, None], out=mask)
-        if high is not None:
-            second = np.greater_equal(S, high, out=other[: S.size].reshape(S.shape))
-            np.logical_or(mask, second, out=mask)
+        np.greater_equal(S, low[:, None], out=flat[: S.size].reshape(S.shape))
         return np.flatnonzero(flat.view(np.uint64))
 
 
-def scan(S: np.ndarray, tile: Tile, left: Side, right: Side, *, both: bool) -> None:
-    """Offer scores ``S`` (n, m) to the candidates of its rows and, with ``both``, of its columns."""
-    left.best.seed(left.rows, S)
-    low, high = left.best.thresholds[left.rows], None
-    if both:
-        right.best.seed(right.rows, S.T)
-        high = right.best.thresholds[right.rows]
-    words = tile.find_words(S, low, high)
-    for side, other, by_column in ((left, right, False), (right, left, True))[: 1 + both]:
-        best, where = side.best, (side.rows, other.names)
-        push_tile(words, S, by_column, best.state, where, best.k, best.slack)
+def multiply_bytes(A: np.ndarray, B: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Multiply (n, d) int8 by (m, d) int8, transposed, into ``out`` (n, m) int32."""
+    import torch
+
+    torch._int_mm(torch.from_numpy(A), torch.from_numpy(B).T, out=torch.from_numpy(out))
+    return out
 
 
-def search_strip(blocks: Iterable[Block], *, k: int) -> Iterator[Candidates]:
-    """Compare the first of ``blocks`` with itself and with every later one.
+class Comparison:
+    """Queries (n, d) float32 that are compared with blocks, and what may be among the ``k`` best of each.
 
-    Yields the candidates that each later block has in the first one, in order, and at the end those of the
-    first block. A vector is not its own candidate.
+    Many are compared in bytes first, a few in float32 at once. ``always`` as in `product_errors`.
     """
-    stream, tile = iter(blocks), Tile()
-    first = next(stream)
-    best = Candidates(len(first[1]), k, d=first[1].shape[1])
-    search_within(first, best, tile)
-    for block in stream:
-        found = Candidates(len(block[1]), k, d=block[1].shape[1])
-        search_pair(first, block, (best, found), tile)
-        yield found
-    yield best
+
+    def __init__(self, Q: np.ndarray, *, k: int, always: bool = True) -> None:
+        n, d = Q.shape
+        self.Q, self.best, self.tile = Q, Candidates(n, k, d=d), Tile()
+        self.codes = self.errors = np.zeros((0, d))
+        self.unit = step_of(d) ** 2
+        if n >= COARSE_ROWS:
+            self.codes, errors = round_rows(Q)
+            self.errors = product_errors(errors, d, always=always)
+
+    def visit(self, rows: np.ndarray, block: Block) -> None:
+        """Compare the queries ``rows`` (m,) with a block."""
+        names, X = block
+        if len(self.codes):
+            rounded = round_rows(X)
+            rough = np.flatnonzero(rounded.errors > row_error(X.shape[1]))
+            if len(rough) <= ROUGH_SHARE * len(X):
+                self.compare_bytes(rows, block, rounded.codes, rough)
+                return
+        self.compare(rows, names, X)
+
+    def compare(self, rows: np.ndarray, names: np.ndarray, X: np.ndarray) -> None:
+        """Offer vectors (m, d) called ``names`` to some queries, by products in float32."""
+        best, tile = self.best, self.tile
+        for some, columns in tiles(rows, len(X)):
+            S = tile.multiply(self.Q[some], X[columns])
+            best.seed(some, S)
+            words = tile.find_words(S, best.thresholds[some])
+            push_tile(words, S, best.state, (some, names[columns]), best.k, best.slack)
+
+    def compare_bytes(self, rows: np.ndarray, block: Block, codes: np.ndarray, rough: np.ndarray) -> None:
+        """Offer a block with ``codes`` (m, D) int8 to some queries: pairs whose product of bytes may suffice.
+
+        Their scores are computed from the vectors while these are in cache, as are those of the columns
+        ``rough``, whose codes say too little.
+        """
+        (names, X), best, tile = block, self.best, self.tile
+        self.seed(rows, np.delete(codes[:SEED_COLUMNS], rough[rough < SEED_COLUMNS], axis=0))
+        for some, columns in tiles(rows, len(X)):
+            S = tile.multiply(self.codes[some], codes[columns])
+            S[:, rough[(rough >= columns.start) & (rough < columns.stop)] - columns.start] = ALWAYS
+            vectors, where = (self.Q, X[columns]), (some, names[columns])
+            scan_products(S, vectors, best.state, where, best.k, best.slack, (self.unit, self.errors))
+
+    def seed(self, rows: np.ndarray, codes: np.ndarray) -> None:
+        """Give those of some queries that have no threshold yet one from the first columns, (m, D) int8."""
+        best = self.best
+        fresh = rows[np.isneginf(best.thresholds[rows])]
+        for i in range(0, len(fresh) if len(codes) > best.k else 0, TILE_ROWS):
+            some = fresh[i : i + TILE_ROWS]
+            S = multiply_bytes(self.codes[some], codes, np.empty((len(some), len(codes)), np.int32))
+            best.seed(some, S, unit=self.unit, errors=self.errors[some])
 
 
-def search_within(block: Block, best: Candidates, tile: Tile) -> None:
-    """Offer a block to itself: squares along the diagonal, then what lies right of them, both ways."""
-    a, A = block
-    for i in range(0, len(a), TILE_ROWS):
-        rows = slice(i, i + TILE_ROWS)
-        square = tile.multiply(A[rows], A[rows])
-        np.fill_diagonal(square, -np.inf)
-        side = side_of(best, i, a[rows])
-        scan(square, tile, side, side, both=False)
-        for j in range(i + TILE_ROWS, len(a), TILE_COLUMNS):
-            later = slice(j, j + TILE_COLUMNS)
-            S = tile.multiply(A[rows], A[later])
-            scan(S, tile, side, side_of(best, j, a[later]), both=True)
-
-
-def search_pair(left: Block, right: Block, tops: tuple[Candidates, Candidates], tile: Tile) -> None:
-    """Offer two different blocks to each other; ``tops`` are the candidates of their rows."""
-    (a, A), (b, B) = left, right
-    for i in range(0, len(a), TILE_ROWS):
-        rows = slice(i, i + TILE_ROWS)
-        for j in range(0, len(b), TILE_COLUMNS):
-            columns = slice(j, j + TILE_COLUMNS)
-            S = tile.multiply(A[rows], B[columns])
-            scan(S, tile, side_of(tops[0], i, a[rows]), side_of(tops[1], j, b[columns]), both=True)
-
-
-def merge_partials(
-    block: Block, partials: Iterable[Entries], everything: Iterable[Block], gather: Gather, *, k: int
-) -> Lists:
-    """Join the partial lists of one block into its exact ``k`` best.
-
-    Parameters
-    ----------
-    block : ordinals (n,) int64, vectors (n, d) float32
-    partials : iterable of (rows, columns, scores)
-        `Candidates.entries` of all strips that the block took part in.
-    everything : iterable of blocks
-        All vectors; visited only where rows are crowded.
-    gather : function, ordinals (m,) -> vectors (m, d)
-    """
-    best = Candidates(len(block[1]), k, d=block[1].shape[1])
-    for rows, columns, scores in partials:
-        best.offer(rows, columns, scores)
-    return finish(best, block, everything, gather, k=k)
+def tiles(rows: np.ndarray, n_columns: int) -> Iterator[tuple[np.ndarray, slice]]:
+    """Cut ``rows`` (m,) and a number of columns into tiles of like size."""
+    n_rows = TILE_ROWS * TILE_COLUMNS // max(1, min(n_columns, TILE_COLUMNS))
+    for j in range(0, n_columns, TILE_COLUMNS):
+        for i in range(0, len(rows), n_rows):
+            yield rows[i : i + n_rows], slice(j, min(j + TILE_COLUMNS, n_columns))
 
 
 def search_blocks(
     queries: Block, blocks: Iterable[Block], everything: Iterable[Block], gather: Gather, *, k: int
 ) -> Lists:
-    """Search queries in a stream of ``blocks``: the exact ``k`` best; a query's own ordinal is left out."""
-    best, tile = Candidates(len(queries[1]), k + 1, d=queries[1].shape[1]), Tile()
-    for ordinals, X in blocks:
-        for j in range(0, len(X), TILE_COLUMNS):
-            for i in range(0, len(best.counts), TILE_ROWS):
-                S = tile.multiply(queries[1][i : i + TILE_ROWS], X[j : j + TILE_COLUMNS])
-                side = side_of(best, i, queries[0][i : i + TILE_ROWS])
-                scan(S, tile, side, side_of(best, 0, ordinals[j : j + TILE_COLUMNS]), both=False)
-    return finish(best, queries, everything, gather, k=k)
+    """Search queries in a stream of ``blocks``: the exact ``k`` best; a query's own ordinal is left out.
+
+    Parameters
+    ----------
+    queries : ordinals (n,) int64, vectors (n, d) float32
+    blocks : iterable of blocks
+        What is searched.
+    everything : iterable of blocks
+        The same once more; visited only where rows are crowded.
+    gather : function, ordinals (m,) -> vectors (m, d)
+    """
+    found, rows = Comparison(queries[1], k=k + 1), np.arange(len(queries[1]))
+    for block in blocks:
+        found.visit(rows, block)
+    return finish(found.best, queries, everything, gather, k=k)
 
 
 def finish(best: Candidates, block: Block, everything: Iterable[Block], gather: Gather, *, k: int) -> Lists:
-    """Score exactly what is left of ``block``, search its crowded rows again, keep the k best of each.
+    """Score exactly what is left of ``block``, rank its crowded rows again, keep the k best of each.
 
     A vector is not its own neighbour.
     """
@@ -169,7 +172,9 @@ def finish(best: Candidates, block: Block, everything: Iterable[Block], gather: 
     return best_of_rows(rows, columns, similarities, n_rows=len(X), k=k)
 
 
-def search_crowded(queries: Block, everything: Iterable[Block], *, k: int) -> Entries:
+def search_crowded(
+    queries: Block, everything: Iterable[Block], *, k: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rank all of ``everything`` for each query in float64: rows, columns and similarities of the k best."""
     ordinals, Q = queries
     scores, ids = np.zeros((len(Q), 0), np.float32), np.zeros((len(Q), 0), np.int64)
@@ -190,15 +195,22 @@ def best_of_rows(
 ) -> Lists:
     """Keep the ``k`` best entries of each row by the tie rule.
 
+    Parameters
+    ----------
+    rows, columns, similarities : ndarray, (m,)
+        Entries in any order.
+
     Returns
     -------
     offsets : ndarray, (n_rows + 1,) int64
     columns, similarities : ndarray, (offsets[-1],)
         In rank order within a row.
     """
-    order = np.lexsort((columns, -similarities, rows))
+    if (np.diff(rows) < 0).any():
+        order = np.argsort(rows, kind="stable")
+        rows, columns, similarities = rows[order], columns[order], similarities[order]
     counts = np.bincount(rows, minlength=n_rows)
-    starts = np.cumsum(counts) - counts
-    kept = order[np.arange(len(rows)) - np.repeat(starts, counts) < k]
+    starts = np.concatenate([[0], np.cumsum(counts)])
     offsets = np.concatenate([[0], np.cumsum(np.minimum(counts, k))])
-    return offsets, columns[kept], similarities[kept]
+    ranked: tuple[np.ndarray, np.ndarray] = rank_rows(starts, offsets, columns.astype(np.int64), similarities)
+    return offsets, *ranked

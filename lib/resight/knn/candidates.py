@@ -7,12 +7,15 @@ depends on the two vectors alone. The result is exact, ties included, for every 
 with more near ties than there is room for is marked *crowded* and searched again by itself.
 """
 
+import math
 from collections.abc import Callable
 
 import numba
 import numpy as np
 
 PAIR_BYTES = 4 << 20  # pairs are scored in chunks of this size, which stay in cache
+RUN = 64  # columns whose maximum is found together
+ROOM = 24  # entries beyond k after which a row's threshold is raised while products in bytes are scanned
 CROWDED = -1  # the column of an entry that marks its row
 
 Gather = Callable[[np.ndarray], np.ndarray]
@@ -61,16 +64,18 @@ class Candidates:
         """The arrays that the compiled loops change."""
         return self.scores, self.columns, self.counts, self.thresholds
 
-    def seed(self, rows: np.ndarray, S: np.ndarray) -> None:
-        """Give ``rows`` (m,) that have no threshold yet one from their first scores ``S`` (m, c)."""
+    def seed(
+        self, rows: np.ndarray, S: np.ndarray, *, unit: float = 1.0, errors: np.ndarray | float = 0.0
+    ) -> None:
+        """Give ``rows`` (m,) that have no threshold yet one from their first scores ``S`` (m, c).
+
+        The scores are in ``unit``, and err by ``errors``, of each row, more than products in float32.
+        """
         fresh = np.flatnonzero(np.isneginf(self.thresholds[rows]))
         if len(fresh) and S.shape[1] > self.k:
             scores = S if len(fresh) == len(rows) else S[fresh]
-            self.thresholds[rows[fresh]] = bound_kth_best(scores, self.k) - self.slack
-
-    def offer(self, rows: np.ndarray, columns: np.ndarray, scores: np.ndarray) -> None:
-        """Offer single entries, each (m,), such as another task found; ``CROWDED`` marks the row."""
-        push_entries(rows, columns, scores, self.state, self.k, self.slack)
+            bound = bound_kth_best(scores, self.k) * unit - np.broadcast_to(errors, len(rows))[fresh]
+            self.thresholds[rows[fresh]] = bound - self.slack
 
     def entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Give what is kept: rows ascending int32, columns int32, scores float32, each (m,)."""
@@ -155,10 +160,10 @@ def push_loop(state, row, column, score, k, slack):  # type: ignore[no-untyped-d
 push = numba.njit(cache=True)(push_loop)
 
 
-def push_tile_loop(words, S, by_column, state, where, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def push_tile_loop(words, S, state, where, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Offer the entries of ``S`` (n, m) at ``words``, flat positions divided by eight.
 
-    ``where`` are the rows of the candidates that the tile covers, and the names of the other side.
+    ``where`` are the rows of the candidates that the tile covers, and the names of its columns.
     """
     covered, names = where
     flat, m, thresholds = S.ravel(), S.shape[1], state[3]
@@ -166,9 +171,8 @@ def push_tile_loop(words, S, by_column, state, where, k, slack):  # type: ignore
         i = word * 8 // m
         j = word * 8 - i * m
         for at in range(word * 8, min(word * 8 + 8, flat.size)):
-            row, other = (j, i) if by_column else (i, j)
-            if flat[at] >= thresholds[covered[row]]:
-                push(state, covered[row], names[other], flat[at], k, slack)
+            if flat[at] >= thresholds[covered[i]]:
+                push(state, covered[i], names[j], np.float32(flat[at]), k, slack)
             j += 1
             if j == m:
                 i, j = i + 1, 0
@@ -177,17 +181,46 @@ def push_tile_loop(words, S, by_column, state, where, k, slack):  # type: ignore
 push_tile = numba.njit(cache=True)(push_tile_loop)
 
 
-def push_entries_loop(rows, columns, scores, state, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Offer entries one by one."""
-    _, _, counts, thresholds = state
-    for i in range(rows.size):
-        if columns[i] == -1:
-            counts[rows[i]] = -1
-            thresholds[rows[i]] = np.inf
-        push(state, rows[i], columns[i], scores[i], k, slack)
+def lowest_product_loop(threshold, unit, error):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Give the smallest coarse product that a pair may have whose score reaches ``threshold``."""
+    return math.floor(min(max((threshold - error) / unit, -(2.0**31)), 2.0**31))
 
 
-push_entries = numba.njit(cache=True)(push_entries_loop)
+lowest_product = numba.njit(cache=True)(lowest_product_loop)
+
+
+def scan_products_loop(S, vectors, state, where, k, slack, bound):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Offer the pairs whose coarse product may reach the threshold of its row, by their real product.
+
+    ``S`` (n, m) int32 are the coarse products; ``bound`` is their unit, and the errors of all rows of the
+    candidates. ``vectors`` are those of all these rows and of the columns (m, d) float32; the rest as in
+    `push_tile`. Most runs of columns hold no candidate, and their maximum is found many at a time.
+    """
+    (A, B), (covered, names), (unit, errors) = vectors, where, bound
+    counts, thresholds = state[2:]
+    m = S.shape[1]
+    for i in range(S.shape[0]):
+        row = covered[i]
+        low = lowest_product(thresholds[row], unit, errors[row])
+        for start in range(0, m, RUN):
+            highest = S[i, start]
+            for j in range(start, min(start + RUN, m)):
+                highest = max(highest, S[i, j])
+            if highest < low:
+                continue
+            for j in range(start, min(start + RUN, m)):
+                if S[i, j] < low:
+                    continue
+                score = np.float32(0)
+                for c in range(A.shape[1]):
+                    score += A[row, c] * B[j, c]
+                push(state, row, names[j], score, k, slack)
+                if counts[row] >= k + ROOM:
+                    tighten(state, row, k, slack)
+                    low = lowest_product(thresholds[row], unit, errors[row])
+
+
+scan_products = numba.njit(cache=True, fastmath={"reassoc", "contract"})(scan_products_loop)
 
 
 def collect_entries_loop(state, k, slack):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
@@ -212,3 +245,24 @@ def collect_entries_loop(state, k, slack):  # type: ignore[no-untyped-def]  # no
 
 
 collect_entries = numba.njit(cache=True)(collect_entries_loop)
+
+
+def rank_loop(starts, offsets, columns, similarities):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Sort each row of ragged arrays by similarity, then column, and keep as many as ``offsets`` leaves."""
+    out_columns = np.empty(offsets[-1], np.int64)
+    out_similarities = np.empty(offsets[-1], np.float32)
+    for row in range(starts.size - 1):
+        first, last = starts[row], starts[row + 1]
+        n_kept = offsets[row + 1] - offsets[row]
+        if n_kept == 0:
+            continue
+        kept = np.arange(first, last)
+        kept = kept[np.argsort(columns[first:last], kind="mergesort")]
+        kept = kept[np.argsort(-similarities[kept], kind="mergesort")][:n_kept]
+        for i in range(n_kept):
+            out_columns[offsets[row] + i] = columns[kept[i]]
+            out_similarities[offsets[row] + i] = similarities[kept[i]]
+    return out_columns, out_similarities
+
+
+rank_rows = numba.njit(cache=True)(rank_loop)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 import faiss
 import numpy as np
 
-from resight.knn.blocks import TILE_ROWS, Block, Lists, Side, Tile, finish, scan
-from resight.knn.candidates import Candidates, Gather
+from resight.knn.blocks import TILE_ROWS, Block, Comparison, Lists, finish
+from resight.knn.candidates import Gather
 
 SAMPLE_PER_LIST = 40  # training vectors
 ITERATIONS = 8
@@ -39,11 +39,14 @@ def assign_lists(X: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def rank_lists(Q: np.ndarray, centroids: np.ndarray, n_probes: int) -> np.ndarray:
-    """List the ``n_probes`` nearest centroids (n, n_probes) int64 of each query, in no order."""
+    """List the ``n_probes`` nearest centroids (n, n_probes) int64 of each query, the nearest one first."""
     S = Q @ centroids.T
-    if n_probes >= S.shape[1]:
-        return np.broadcast_to(np.arange(S.shape[1]), S.shape)
-    return np.argpartition(-S, n_probes - 1, axis=1)[:, :n_probes]
+    nearest = S.argmax(axis=1)[:, None]
+    np.put_along_axis(S, nearest, np.inf, axis=1)
+    n_probes = min(n_probes, S.shape[1])
+    others = np.argpartition(-S, n_probes - 1, axis=1)[:, :n_probes]
+    others = others[others != nearest].reshape(len(Q), -1)
+    return np.concatenate([nearest, others], axis=1)
 
 
 def tune_probes(
@@ -96,29 +99,18 @@ def search_lists(
     queries : ordinals (n,) int64, vectors (n, d) float32
         A query's own ordinal is left out.
     probes : ndarray, (n, p) int
-        Lists to visit.
+        Lists to visit, the nearest one first.
     read_list : function, number -> block
         Ordinals and vectors of a list.
     everything, gather
-        As in `resight.knn.blocks.merge_partials`.
+        As in `resight.knn.blocks.search_blocks`.
     """
-    ordinals, Q = queries
-    best, tile = Candidates(len(Q), k + 1, d=Q.shape[1]), Tile()
-    order = np.argsort(probes.ravel(), kind="stable")
-    visited, starts = np.unique(probes.ravel()[order], return_index=True)
-    for number, rows in zip(visited, np.split(order // probes.shape[1], starts[1:]), strict=True):
-        names, X = read_list(int(number))
-        step = max(1, min(TILE_ROWS, len(tile.scores) // max(len(X), 1)))
-        for i in range(0, len(rows) if len(X) else 0, step):
-            part = rows[i : i + step]
-            visit(Side(best, part, ordinals[part]), Q[part], (names, X), tile)
-    return finish(best, queries, everything, gather, k=k)
-
-
-def visit(side: Side, Q: np.ndarray, block: Block, tile: Tile) -> None:
-    """Compare some queries with one list, as many columns at a time as the tile holds."""
-    names, X = block
-    width = max(1, len(tile.scores) // max(len(Q), 1))
-    for j in range(0, len(X), width):
-        S = tile.multiply(Q, X[j : j + width])
-        scan(S, tile, side, Side(side.best, side.rows[:0], names[j : j + width]), both=False)
+    found = Comparison(queries[1], k=k + 1, always=False)
+    for some in (probes[:, :1], probes[:, 1:]):  # the nearest list first: it gives the best thresholds
+        numbers = some.ravel().astype(np.uint16 if some.max(initial=0) < 1 << 16 else np.int64)
+        order = np.argsort(numbers, kind="stable")  # short integers are sorted by radix
+        visited, starts = np.unique(numbers[order], return_index=True)
+        parts = np.split(order // max(some.shape[1], 1), starts[1:])
+        for number, rows in zip(visited, parts, strict=False):
+            found.visit(rows, read_list(int(number)))
+    return finish(found.best, queries, everything, gather, k=k)

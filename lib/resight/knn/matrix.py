@@ -116,10 +116,9 @@ class OpenVectors:
         X = self.rows(start, stop)
         return ordinals, X if len(ordinals) == stop - start else X[ordinals - start]
 
-    def blocks(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield `block` after block of ``size`` ordinals, over all vectors."""
-        for start in range(0, self.n, size):
-            yield self.block(start, min(start + size, self.n))
+    def blocks(self, size: int) -> "Blocks":
+        """Give `block` after block of ``size`` ordinals, over all vectors, as often as they are asked for."""
+        return Blocks(self, size)
 
     def gather(self, ordinals: np.ndarray) -> np.ndarray:
         """Vectors (m, d) float32 at arbitrary ``ordinals`` (m,)."""
@@ -162,6 +161,19 @@ class OpenVectors:
             if base >= stop:
                 return
             yield part, max(start, base) - base, min(stop, end) - base
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """The vectors of a collection, block by block."""
+
+    vectors: OpenVectors
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read the blocks from the first on."""
+        for start in range(0, self.vectors.n, self.size):
+            yield self.vectors.block(start, min(start + self.size, self.vectors.n))
 
 
 @lru_cache(maxsize=4)

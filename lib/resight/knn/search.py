@@ -1,6 +1,7 @@
 """Ranking a collection for queries that are not of it, exactly."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,27 +44,34 @@ def search_collection(
         if everything:
             yield chunk, rank_all(queries, X, depth=depth, allowed=allowed)
         else:
-            streams = all_blocks(X, allowed), all_blocks(X, allowed)
-            yield chunk, search_blocks(queries, *streams, X.gather, k=depth)
+            stream = AllBlocks(X, allowed)
+            yield chunk, search_blocks(queries, stream, stream, X.gather, k=depth)
 
 
-def all_blocks(X: OpenVectors, allowed: np.ndarray | None = None) -> Iterator[Block]:
-    """Yield all vectors that are ``allowed`` (n,) bool, copies included, block by block."""
-    for start in range(0, X.n, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, X.n)
-        block = X.rows(start, stop)
-        if allowed is None:
-            yield np.arange(start, stop), block
-        else:
-            kept = np.flatnonzero(allowed[start:stop])
-            yield start + kept, block[kept]
+@dataclass(frozen=True, eq=False)
+class AllBlocks:
+    """All vectors that are ``allowed`` (n,) bool, copies included, block by block."""
+
+    X: OpenVectors
+    allowed: np.ndarray | None = None
+
+    def __iter__(self) -> Iterator[Block]:
+        """Read the blocks from the first on."""
+        for start in range(0, self.X.n, BLOCK_ROWS):
+            stop = min(start + BLOCK_ROWS, self.X.n)
+            block = self.X.rows(start, stop)
+            if self.allowed is None:
+                yield np.arange(start, stop), block
+            else:
+                kept = np.flatnonzero(self.allowed[start:stop])
+                yield start + kept, block[kept]
 
 
 def rank_all(queries: Block, X: OpenVectors, *, depth: int, allowed: np.ndarray | None = None) -> Lists:
     """Sort the whole collection for each query; similarities are summed in float64."""
     own, Q = queries
     S = np.full((len(Q), X.n), -np.inf, np.float32)
-    for ordinals, block in all_blocks(X, allowed):
+    for ordinals, block in AllBlocks(X, allowed):
         scores = Q.astype(np.float64) @ block.T.astype(np.float64)
         S[:, ordinals] = np.minimum(scores, 1.0)
     S[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf

@@ -14,7 +14,7 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
-from resight.knn.blocks import Block, Entries, merge_partials, search_blocks, search_strip
+from resight.knn.blocks import search_blocks
 from resight.knn.copies import Rows, expand_copies, to_offsets
 from resight.knn.inverted.spark import LISTS, build_lists, search_inverted
 from resight.knn.matrix import OpenVectors, VectorFiles, normalize_rows
@@ -38,8 +38,7 @@ __all__ = [
     "write_vector_files",
 ]
 
-BLOCK_ROWS = 25_000  # of the exact path; a task holds two blocks and their candidates
-PARTIALS = "block int, rows binary, columns binary, scores binary"
+BLOCK_ROWS = 25_000  # of the exact path; a task holds two blocks and the candidates of one
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -87,53 +86,18 @@ def list_neighbors(
 
 
 def search_exact(spark: SparkSession, layout: VectorFiles, *, k: int, block_rows: int) -> DataFrame:
-    """Exact lists of representatives, `LISTS` rows: strips of block pairs, then one merge per block."""
-    n_blocks = -(-layout.n // block_rows)
+    """Exact lists of representatives, `LISTS` rows: each task searches all vectors for a block of them."""
 
-    def compare_strip(batches: Batches) -> Batches:
+    def search_block(batches: Batches) -> Batches:
         X = layout.open()
-        for strip in task_numbers(batches):
-            blocks = (read_block(X, b, block_rows) for b in range(strip, n_blocks))
-            found = search_strip(blocks, k=k)
-            for block, best in zip([*range(strip + 1, n_blocks), strip], found, strict=True):
-                yield pack_entries(block, best.entries())
+        for number in task_numbers(batches):
+            stop = min((number + 1) * block_rows, X.n)
+            queries, everything = X.block(number * block_rows, stop), X.blocks(block_rows)
+            offsets, columns, similarities = search_blocks(queries, everything, everything, X.gather, k=k)
+            lists = [lists_to_arrow(offsets, columns), lists_to_arrow(offsets, similarities)]
+            yield pa.record_batch([queries[0], *lists], names=["src", "dst", "similarity"])
 
-    def merge_block(key: tuple, rows: pa.Table) -> pa.Table:
-        X, number = layout.open(), key[0].as_py()
-        block = read_block(X, number, block_rows)
-        offsets, columns, similarities = merge_partials(
-            block, unpack_entries(rows), X.blocks(block_rows), X.gather, k=k
-        )
-        lists = [
-            block[0],
-            lists_to_arrow(offsets, columns.astype(np.int64)),
-            lists_to_arrow(offsets, similarities),
-        ]
-        return pa.table(lists, names=["src", "dst", "similarity"])
-
-    partials = number_tasks(spark, n_blocks).mapInArrow(compare_strip, PARTIALS)
-    return partials.groupBy("block").applyInArrow(merge_block, LISTS)
-
-
-def read_block(X: OpenVectors, number: int, block_rows: int) -> Block:
-    """Read the representatives of one block of ordinals."""
-    return X.block(number * block_rows, min((number + 1) * block_rows, X.n))
-
-
-def pack_entries(block: int, entries: Entries) -> pa.RecordBatch:
-    """One `PARTIALS` row."""
-    packed = [pa.array([a.tobytes()], pa.binary()) for a in entries]
-    return pa.record_batch(
-        [pa.array([block], pa.int32()), *packed], names=["block", "rows", "columns", "scores"]
-    )
-
-
-def unpack_entries(rows: pa.Table) -> Iterator[Entries]:
-    """Arrays of each `PARTIALS` row."""
-    for row in range(rows.num_rows):
-        buffers = [rows[name][row].as_buffer() for name in ("rows", "columns", "scores")]
-        r, c, scores = (np.frombuffer(b, t) for b, t in zip(buffers, ("i4", "i4", "f4"), strict=True))
-        yield r, c, scores
+    return number_tasks(spark, -(-layout.n // block_rows)).mapInArrow(search_block, LISTS)
 
 
 def expand_lists(lists: DataFrame, layout: VectorFiles, *, max_copies: int) -> DataFrame:

@@ -9,8 +9,9 @@ from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_lists, lists_to_arrow
 from resight.knn.blocks import search_blocks
+from resight.knn.growth.drift import Drift, compare_graphs, distinct_lists
 from resight.knn.growth.lists import OldLists, renew_lists
-from resight.knn.inverted.spark import LISTS, QUERY_ROWS
+from resight.knn.inverted.spark import LISTS, QUERY_ROWS, fit_and_tune
 from resight.knn.matrix import VectorFiles, map_array, save_array
 from resight.knn.storage.spark import number_tasks, task_numbers
 
@@ -128,3 +129,43 @@ def search_missing(survived: DataFrame, layout: VectorFiles, *, k: int, block_ro
 
     missing = list_representatives(survived, layout, block_rows).join(survived, "src", "left_anti")
     return missing.mapInArrow(search, LISTS)
+
+
+def measure_drift(
+    neighbors: DataFrame, layout: VectorFiles, *, k: int, recall: float, seed: int, n_sources: int = 32
+) -> Drift:
+    """Compare a grown graph with one built from nothing by inverted lists, tuned for ``recall``.
+
+    The sources are those, among distinct vectors, with the smallest hash of (id, seed); their lists and those
+    of their neighbours are read. One task fits centroids and searches for them alone.
+    """
+    lists = neighbors.select("src", "dst")
+    sources = lists.orderBy(sf.xxhash64("src", sf.lit(seed)), "src").limit(n_sources)
+    ends = sources.mapInArrow(unpack_ends, "src long, is_source boolean")
+    named = ends.groupBy("src").agg(sf.max("is_source").alias("is_source"))
+
+    def compare(batches: Batches) -> Batches:
+        X = layout.open()
+        centroids, n_probes, _ = fit_and_tune(X, k=k, recall=recall, seed=seed)
+        rows = pa.Table.from_batches(list(batches))
+        offsets, dst = arrow_to_lists(rows["dst"], "int64")
+        src = X.ordinal_of(rows["src"].to_numpy())
+        grown = distinct_lists(X, src, offsets, X.ordinal_of(dst))
+        chosen = np.unique(X.representative_of(src[rows["is_source"].to_numpy()]))
+        drift = compare_graphs(X, chosen, grown, centroids, n_probes, k=k)
+        yield pa.record_batch([[value] for value in drift], names=list(Drift._fields))
+
+    wanted = lists.join(named, "src").repartition(1)
+    row = wanted.mapInArrow(compare, "lists_differ double, edges_differ double, n_sources long").first()
+    if row is None:
+        raise RuntimeError("the grown graph was not compared")
+    return Drift(*row)
+
+
+def unpack_ends(batches: Batches) -> Batches:
+    """Give the sources of some lists and, as no sources, what they list."""
+    for batch in batches:
+        dst = arrow_to_lists(batch["dst"], "int64")[1]
+        ends = np.concatenate([batch["src"].to_numpy(), dst])
+        is_source = np.arange(len(ends)) < batch.num_rows
+        yield pa.record_batch([pa.array(ends), pa.array(is_source)], names=["src", "is_source"])
