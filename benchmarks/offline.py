@@ -3,8 +3,10 @@
 The public code's algorithm slices ``I - alpha S`` to the list of a node and runs 20 steps of
 ``scipy.sparse.linalg.cg`` on it. Both sides get the same graph and the same lists and run alternately, one
 thread each; a line gives median CPU seconds per 1,000 nodes and the ratio with its range, and how far the
-scores are apart. Seeds are runs of consecutive nodes, as a job's blocks are. The graph is planted: long
-curves, every node linked to some that lie near it on its curve, a few links astray. Run on a quiet machine::
+scores are apart: in float64 and in float32, with all scores of a list sorted, and with the best 100, which is
+what the job keeps (the other side keeps all, unsorted). Seeds are runs of consecutive nodes, as a job's
+blocks are. The graph is planted: long curves, every node linked to some that lie near it on its curve, a few
+links astray. Run on a quiet machine::
 
     python benchmarks/offline.py
     python benchmarks/offline.py --n 50000 --lists 100 1000 --pairs 7
@@ -26,6 +28,11 @@ from resight.diffusion.offline import Shortlists, solve_offline
 from resight.diffusion.reach import grow_lists
 
 ALPHA, TOL, STEPS = 0.99, 1e-6, 20
+WAYS = (
+    ("float64", {}),
+    ("float32", {"precision": "float32"}),
+    ("float32, best 100", {"precision": "float32", "depth": 100}),
+)
 
 
 def plant_graph(n, degree, *, reach=40, astray=0.02, seed=0):
@@ -82,22 +89,26 @@ def draw_seeds(n, n_seeds, *, run=64):
     return np.unique(np.minimum(np.add.outer(starts, np.arange(run)), n - 1))
 
 
-def compare(S, lists, pairs, n_scipy):
+def compare(S, lists, pairs, n_scipy, way):
     """Run both sides alternately; the slower one gets fewer nodes, and both figures are per 1,000."""
+    name, options = way
+    options = {"alpha": ALPHA, "tol": TOL, "max_iter": STEPS} | options
+    solve_offline(S, first_lists(lists, 1), **options)  # compiles
     system = (sp.eye_array(S.shape[0], format="csr") - ALPHA * S).tocsr()
     few = first_lists(lists, min(n_scipy, len(lists.seeds)))
     ours, theirs = [], []
     for _ in range(pairs):
-        seconds, rows = run_timed(lambda: solve_offline(S, lists, alpha=ALPHA, tol=TOL, max_iter=STEPS))
+        seconds, rows = run_timed(lambda: solve_offline(S, lists, **options))
         ours.append(1000 * seconds / len(lists.seeds))
         seconds, expected = run_timed(lambda: solve_one_by_one(system, few))
         theirs.append(1000 * seconds / len(few.seeds))
     ratios = sorted(b / a for a, b in zip(ours, theirs, strict=True))
     print(
-        f"  {statistics.median(ours):.3f} CPU-s per 1,000 nodes against {statistics.median(theirs):.3f} s; "
+        f"  {name}: {statistics.median(ours):.3f} CPU-s per 1,000 nodes against "
+        f"{statistics.median(theirs):.3f} s; "
         f"{statistics.median(ratios):.1f} x [{ratios[0]:.1f}, {ratios[-1]:.1f}], {pairs} pairs; "
-        f"{rows.iterations.mean():.1f} iterations, residual {np.median(rows.residuals):.1e}, "
-        f"largest difference {largest_difference(rows, expected, few):.1e}",
+        f"{rows.iterations.mean():.1f} iterations, residual {np.median(rows.residuals):.1e}"
+        + ("" if "depth" in options else f", off by {largest_difference(rows, expected, few):.1e} at most"),
         flush=True,
     )
     return statistics.median(ours)
@@ -105,20 +116,20 @@ def compare(S, lists, pairs, n_scipy):
 
 def run_size(S, size, options):
     """Measure one length of lists: both sides, then threads, and what all nodes would take."""
-    seeds = np.sort(
-        np.random.default_rng(1).choice(S.shape[0], min(options.seeds, S.shape[0]), replace=False)
-    )
+    seeds = draw_seeds(S.shape[0], options.seeds)
     grow_lists(S, seeds[:1], size=size)  # compiles
     seconds, lists = run_timed(lambda: grow_lists(S, seeds, size=size))
-    solve_offline(S, first_lists(lists, 1))  # compiles
     print(f"n {S.shape[0]}, {S.nnz / S.shape[0]:.1f} links a node, lists of {size}:", flush=True)
-    alone = compare(S, lists, options.pairs, options.scipy_seeds)
+    for way in WAYS:
+        alone = compare(S, lists, options.pairs, options.scipy_seeds, way)
     growing = 1000 * seconds / len(seeds)
     hours = (alone + growing) * S.shape[0] / 3.6e6
     print(f"  lists: {growing:.3f} s per 1,000; all nodes: {hours:.3f} h of a core")
     walls = [
         statistics.median(
-            run_timed(lambda t=threads: solve_offline(S, lists, threads=t), time.perf_counter)[0]
+            run_timed(
+                lambda t=threads: solve_offline(S, lists, precision="float32", threads=t), time.perf_counter
+            )[0]
             for _ in range(options.pairs)
         )
         for threads in (1, options.threads)

@@ -41,7 +41,8 @@ def save_parts(folder, S, n_parts):
         own = slice(S.indptr[start], S.indptr[stop])
         rows = np.repeat(np.arange(start, stop), np.diff(S.indptr[start : stop + 1]))
         entries = (rows, S.indices[own].astype(np.int64), S.data[own])
-        parts.append(save_rows(folder, (start, stop), np.arange(start, stop), entries))
+        nodes = np.arange(start, stop), np.ones(stop - start)
+        parts.append(save_rows(folder, (start, stop), nodes, entries))
     return PartitionedFiles(folder, n, S.nnz, tuple(parts))
 
 
@@ -60,7 +61,7 @@ def solve_rank(rank, layout, Y, options, shared):
         y = Y[part.start : part.stop].tocoo()
         B = Entries(y.row, y.col, y.data * (1 - ALPHA), y.shape)
         with Passes(graph.S) as passes:
-            system = RankSystem(graph, passes, exchange, ALPHA, options.tol, 1000)
+            system = RankSystem(graph, passes, passes, exchange, ALPHA, options.tol, 1000)
             for _ in range(options.pairs + 1):  # the first compiles
                 barrier.wait()
                 begun, sent = time.perf_counter(), exchange.sent

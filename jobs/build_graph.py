@@ -19,7 +19,7 @@ from resight.graph.regions.spark import (
 from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
 from resight.graph.storage.spark import write_graph_files
 from resight.job import Input, job
-from resight.knn.growth.spark import update_lists
+from resight.knn.growth.spark import measure_drift, update_lists
 from resight.knn.matrix import VectorFiles
 from resight.knn.plan import choose_growth, choose_method
 from resight.knn.spark import Approximation, expand_lists, list_neighbors, measure_recall
@@ -101,13 +101,16 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     log.info("build-graph: %s, because %s", plan.method, plan.reason)
     store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
     copies = store.persist("copies", list_copies(store.spark, layout))
-    lists = renew_lists(store, conf, layout) if regions is None else None
+    renewed = renew_lists(store, conf, layout) if regions is None else None
+    approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
+    lists = renewed
     if lists is None:
-        approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
         lists = list_neighbors(
             store.spark, layout, k=conf.n_neighbors, block_rows=conf.block_rows, approximate=approximate
         )
     store.write(NEIGHBORS, expand_lists(lists, layout, max_copies=conf.max_copies))
+    if renewed is not None and approximate:
+        note_drift(store, conf, layout)
     recall = measure_recall(store.written(NEIGHBORS), layout, k=conf.n_neighbors, seed=conf.seed)
     (measured,) = recall.collect()
     figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
@@ -139,6 +142,14 @@ def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> Da
         return None
     k, rows = conf.n_neighbors, conf.block_rows
     return update_lists(previous, moved.select("image_id"), layout, k=k, block_rows=rows, hold=store.hold)
+
+
+def note_drift(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> None:
+    """Note how far lists that grew, and their edges, are from those of a graph built from nothing."""
+    lists = store.written(NEIGHBORS)
+    drift = measure_drift(lists, layout, k=conf.n_neighbors, recall=conf.recall, seed=conf.seed)
+    log.info("build-graph: %.2g of the edges differ from a graph built from nothing", drift.edges_differ)
+    store.note(grown=drift._asdict())
 
 
 def open_vectors(store: TableStore) -> VectorFiles:

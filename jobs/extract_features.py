@@ -4,21 +4,24 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
+from resight.chunks.work import Rescue, Work
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
+from resight.context import LossError
 from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.job import Input, job
-from resight.store import LossError, TableStore, spark_schema
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES
+from resight.store import TableStore, spark_schema
+from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES, Table
 
 GPU_AMOUNT = "spark.task.resource.gpu.amount"
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
@@ -61,11 +64,8 @@ class ExtractConfig(ExtractSettings, frozen=True):
 
     def check_spark(self, properties: Mapping[str, str]) -> None:
         """Refuse half precision where the tasks have no GPU."""
-        if self.precision == "float16" and not (self.is_colour or self.descriptors or on_gpu(properties)):
-            raise SettingError(
-                "precision: float16 needs a GPU that Spark assigns to each task "
-                "(spark.task.resource.gpu.amount); use auto or float32"
-            )
+        if not (self.is_colour or self.descriptors):
+            refuse_half(self.precision, properties)
 
     def build_name(self) -> str:
         """Name the build by what describes it, such as ``lite0-gem``."""
@@ -139,15 +139,32 @@ def describe_images(
     store: TableStore, conf: ExtractConfig, stale: DataFrame, whitening: bytes | None
 ) -> DataFrame:
     """Run the extractor over images, in chunks that survive kills."""
-    rows = stale.join(store.read(SOURCES).select("source_id", "root"), "source_id")
-    rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
     models = (whitening,) if whitening else ()
     work = ExtractWork(conf.extractor_settings(), conf.dtype, models, conf.weights_digest())
+    store.note(**arithmetic(store, conf))
+    return run_extraction(
+        store, stale, work, rescue_images, schema=DESCRIBED, chunk_size=conf.chunk_size, label=main.name
+    )
+
+
+def run_extraction(
+    store: TableStore,
+    images: DataFrame,
+    work: Work,
+    rescue: Rescue,
+    *,
+    schema: pa.Schema,
+    chunk_size: int,
+    label: str,
+) -> DataFrame:
+    """Run ``work`` over rows of ``images`` in chunks that resume; more bad ones than allowed are refused."""
+    rows = images.join(store.read(SOURCES).select("source_id", "root"), "source_id")
+    rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
     inputs: list[Any] = [store.source(IMAGES)[1].version, store.run.previous and store.run.previous.run_id]
-    folder = store.staging(digest_of([*inputs, conf.chunk_size]))
-    chunks = Chunks(folder, work, rescue_images, conf.chunk_size, label="extract-features")
-    store.note(chunks=run_chunks(rows, "image_id", chunks), **arithmetic(store, conf))
-    described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))
+    folder = store.staging(digest_of([*inputs, chunk_size]))
+    chunks = Chunks(folder, work, rescue, chunk_size, label=label)
+    store.note(chunks=run_chunks(rows, "image_id", chunks))
+    described = read_chunks(store.spark, chunks, from_arrow_schema(schema))
     n_bad = described.where("status not in ('ok', 'zero')").count()
     try:
         store.check_loss(n_bad, described.count(), "images to describe", kind="bad")
@@ -184,15 +201,26 @@ def on_gpu(properties: Mapping[str, str]) -> bool:
     return float(properties.get(GPU_AMOUNT) or 0) > 0
 
 
-def compare_builds(store: TableStore, images: DataFrame) -> tuple[DataFrame, DataFrame]:
+def compare_builds(
+    store: TableStore, images: DataFrame, table: Table = GLOBAL_DESCRIPTORS
+) -> tuple[DataFrame, DataFrame]:
     """Find the images that this build lacks or describes by other bytes, and the descriptors to delete."""
-    previous = store.previous(GLOBAL_DESCRIPTORS)
+    previous = store.previous(table)
     if previous is None:
         return images, images.select("image_id").limit(0)
     known = previous.select("image_id", "content_hash")
     final = previous.where(~sf.col("status").isin(*TRANSIENT)).select("image_id", "content_hash")
     stale = images.join(final, ["image_id", "content_hash"], "left_anti")
     return stale, known.join(images, "image_id", "left_anti").select("image_id")
+
+
+def refuse_half(precision: str, properties: Mapping[str, str]) -> None:
+    """Raise `SettingError` where half precision is asked for and the tasks have no GPU."""
+    if precision == "float16" and not on_gpu(properties):
+        raise SettingError(
+            "precision: float16 needs a GPU that Spark assigns to each task "
+            "(spark.task.resource.gpu.amount); use auto or float32"
+        )
 
 
 def vector_properties(descriptors: DataFrame, dtype: str) -> dict[str, str]:

@@ -1,13 +1,22 @@
-"""Fit a model on a sample of descriptors, of images or of regions: whitening with fewer dimensions."""
+"""Fit a model on a sample of descriptors: whitening with fewer dimensions, or a codebook of visual words."""
 
 import hashlib
+import json
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
+import numpy as np
 from pyspark.sql import DataFrame
 
 from resight.cli import run
+from resight.codebook.kmeans import fit_centroids
+from resight.codebook.medians import draw_projection, fill_medians
+from resight.codebook.model import Codebook
+from resight.codebook.plan import choose_fit
+from resight.codebook.quantize import Quantizer, tune_probes
+from resight.codebook.spark import Drawn, find_medians, step_over_tasks, write_sample
 from resight.config import Config, Meta, SettingError, execution
 from resight.evaluation.copies.spark import resolve_pairs
 from resight.evaluation.copies.truth import read_pairs
@@ -25,20 +34,35 @@ from resight.features.whitening import (
     parse_whitening,
 )
 from resight.job import Input, job
+from resight.jobs.extract_local_features import ExtractLocalConfig
 from resight.store import TableStore, spark_schema
-from resight.tables import DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, Table
+from resight.tables import (
+    DUPLICATE_PAIRS,
+    GLOBAL_DESCRIPTORS,
+    IMAGES,
+    LOCAL_DESCRIPTORS,
+    MODELS,
+    REGION_DESCRIPTORS,
+    Table,
+)
+from resight.workspace import Run
 
 log = logging.getLogger("resight")
 PAIR = ["image_a", "image_b"]
 REGION = ["image_id", "region_ix"]
+TUNED_ON = 20_000  # descriptors that say how many groups an assignment visits
+OF_CODEBOOKS = ("local", "words", "points_per_word", "iterations", "binarization", "bits")
 
 
 class FitConfig(Config, frozen=True):
     """Settings of ``fit-model``."""
 
     kind: Annotated[
-        Literal["pca", "learned", "file"],
-        Meta(description="pca: principal components; learned: from matching pairs; file: fitted elsewhere"),
+        Literal["pca", "learned", "file", "codebook"],
+        Meta(
+            description="pca: principal components; learned: from matching pairs; file: fitted elsewhere; "
+            "codebook: visual words of local descriptors"
+        ),
     ] = "pca"
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
     on: Annotated[
@@ -63,9 +87,34 @@ class FitConfig(Config, frozen=True):
     ] = ()
     sample: Annotated[int, Meta(ge=2, description="descriptors, and pairs, drawn by hash")] = 100_000
     seed: Annotated[int, Meta(description="of the sample")] = 0
+    local: Annotated[str, Meta(description="codebook: build of local descriptors; default: the newest")] = ""
+    words: Annotated[
+        int, Meta(ge=1, le=1 << 24, description="codebook: visual words; a small collection wants few")
+    ] = 4096
+    points_per_word: Annotated[
+        int, Meta(ge=1, description="codebook: descriptors per word, drawn by hash")
+    ] = 256
+    iterations: Annotated[int, Meta(ge=1, le=1000, description="codebook: of k-means")] = 10
+    binarization: Annotated[
+        Literal["centroids", "medians"],
+        Meta(
+            description="codebook: bits are signs of the residual to the centroid, or of a random projection "
+            "less the word's median (Hamming embedding)"
+        ),
+    ] = "centroids"
+    bits: Annotated[
+        int, Meta(ge=0, description="codebook, medians: bits of a code; 0: as many as dimensions")
+    ] = 0
+    fit_memory: Annotated[
+        float, execution("codebook: GiB of sampled descriptors up to which k-means runs on the driver", gt=0)
+    ] = 4.0
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say."""
+        if self.bits and self.binarization != "medians":
+            raise ValueError("bits: only with --binarization medians; else a code has a bit per dimension")
+        if self.only and self.kind == "codebook":
+            raise ValueError("only: for a codebook, extract-local-features --only chooses the images")
         parse_conditions(self.only)
         if bool(self.pairs) + bool(self.duplicates) != (self.kind == "learned"):
             raise ValueError("pairs: --kind learned, and only it, takes --pairs or --duplicates, one of them")
@@ -86,8 +135,16 @@ class FitConfig(Config, frozen=True):
 
     def build_name(self) -> str:
         """Name the build by what it does, such as ``pca512``."""
+        if is_codebook(self):
+            return f"codebook{self.words}" + ("-medians" if self.binarization == "medians" else "")
         fitted = f"{self.kind}{self.dims}"
         return Path(self.file).stem if self.file else f"{fitted}-regions" if of_regions(self) else fitted
+
+    def content(self) -> dict[str, Any]:
+        """Give what decides the model: settings of other kinds do not."""
+        shared = ("kind", "seed")
+        own = super().content().items()
+        return {k: v for k, v in own if k in shared or (k in OF_CODEBOOKS) == is_codebook(self)}
 
 
 def of_regions(conf: FitConfig) -> bool:
@@ -95,12 +152,28 @@ def of_regions(conf: FitConfig) -> bool:
     return conf.on == "regions"
 
 
+def is_codebook(conf: FitConfig) -> bool:
+    """Whether the model is a codebook of visual words."""
+    return conf.kind == "codebook"
+
+
+def is_whitening(conf: FitConfig) -> bool:
+    """Whether the model is one of vectors."""
+    return not is_codebook(conf)
+
+
+def is_extracted(described: Run) -> bool:
+    """Whether a build of local descriptors says how they were made; an index keeps some of them."""
+    return described.job == "extract-local-features"
+
+
 @job(
     "fit-model",
     FitConfig,
     reads=(
         Input(REGION_DESCRIPTORS, "descriptors", when=of_regions, how="--regions"),
-        Input(GLOBAL_DESCRIPTORS, "descriptors"),
+        Input(GLOBAL_DESCRIPTORS, "descriptors", when=is_whitening),
+        Input(LOCAL_DESCRIPTORS, "local", when=is_codebook, kind=is_extracted),
         Input(DUPLICATE_PAIRS, "duplicates", optional=True, newest=False),
         IMAGES,
     ),
@@ -109,6 +182,10 @@ def of_regions(conf: FitConfig) -> bool:
 def main(store: TableStore, conf: FitConfig) -> None:
     """Fit once, on the collection as it is: growth of the collection never changes the model."""
     if store.run.previous is not None:
+        return
+    if is_codebook(conf):
+        rows = [("codebook", bytearray(fit_codebook(store, conf).to_bytes()))]
+        store.write(MODELS, store.spark.createDataFrame(rows, spark_schema(MODELS)))
         return
     fit = {"pca": fit_pca, "learned": fit_learned, "file": read_file}[conf.kind]
     whitening = fit(store, conf)
@@ -173,6 +250,59 @@ def choose_descriptors(store: TableStore, conf: FitConfig, table: Table = GLOBAL
     if usable.isEmpty():
         raise SettingError(f"--only: no image with a descriptor has {' '.join(conf.only)}")
     return usable
+
+
+def fit_codebook(store: TableStore, conf: FitConfig) -> Codebook:
+    """Fit visual words to a sample of local descriptors, here or by tasks, and their thresholds."""
+    dtype, folder = store.properties(LOCAL_DESCRIPTORS)["dtype"], store.staging("points")
+    local, limit = store.read(LOCAL_DESCRIPTORS).where("status = 'ok'"), conf.words * conf.points_per_word
+    try:
+        drawn = write_sample(local, folder, dtype=dtype, n_points=limit, k=conf.words, seed=conf.seed)
+    except ValueError as error:
+        raise SettingError(f"--local: {error}") from None
+    sample, start = drawn
+    if len(start) < conf.words:
+        log.warning("fit-model: --words %d: there are only %d descriptors", conf.words, len(start))
+    if conf.bits > sample.d:
+        raise SettingError(f"--bits: {conf.bits}, the descriptors have {sample.d} dimensions")
+    plan = choose_fit(sample.n, sample.d, memory_bytes=int(conf.fit_memory * 2**30))
+    log.info("fit-model: %s, because %s", plan.path, plan.reason)
+    step = sample.sum_here if plan.path == "local" else step_over_tasks(store.spark, sample)
+    tested = next(sample.read(sample.names))[:TUNED_ON].astype(np.float32)
+    fitted = fit_centroids(step, start, n_iter=conf.iterations, sample=tested)
+    n_probes, agreement = tune_probes(tested, fitted.centroids)
+    figures = {"path": plan.path, "words": len(start), "sample": sample.n, "nan": sample.n_bad}
+    store.note(**figures, n_probes=n_probes, agreement=agreement, errors=fitted.errors)
+    facts: dict[str, Any] = {"n_probes": n_probes, "dtype": dtype} | extractor_facts(store)
+    facts |= fit_thresholds(store, conf, drawn, Quantizer(fitted.centroids, n_probes))
+    return Codebook(fitted.centroids, **facts)
+
+
+def fit_thresholds(
+    store: TableStore, conf: FitConfig, drawn: Drawn, quantizer: Quantizer
+) -> dict[str, np.ndarray]:
+    """Draw a projection and find the medians of every word; nothing where bits are signs of residuals."""
+    if conf.binarization != "medians":
+        return {}
+    projection = draw_projection(drawn.sample.d, conf.bits or drawn.sample.d, seed=conf.seed)
+    words, medians = find_medians(store.spark, drawn.sample, quantizer, projection)
+    table = fill_medians(quantizer.centroids, projection, words, medians)
+    return {"projection": projection, "medians": table}
+
+
+def extractor_facts(store: TableStore) -> dict[str, Any]:
+    """Say how the local descriptors of the run were made, so that others can be made alike."""
+    described = store.run.inputs[LOCAL_DESCRIPTORS.name]
+    conf = ExtractLocalConfig.from_mapping(described.settings)
+    facts = {
+        "settings": json.dumps(msgspec.to_builtins(conf.local_settings())),
+        "sha256": conf.weights_digest(),
+    }
+    if not conf.whitening:
+        return facts
+    rows = store.reader.read(MODELS, described.parents[MODELS.name]).to_pylist()
+    params = next(row["params"] for row in rows if row["kind"] == "whitening")
+    return facts | {"whitening": np.frombuffer(params, np.uint8)}
 
 
 def read_file(store: TableStore, conf: FitConfig) -> Whitening:

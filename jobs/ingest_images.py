@@ -11,13 +11,14 @@ from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
 from resight.config import Config, Meta, execution
+from resight.context import LossError
 from resight.features.imports import require_vectors
 from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
 from resight.images.ingest import INGESTED, IngestWork, load_decoder, rescue_files
 from resight.images.sources import Source, match_source, name_source, parse_source
 from resight.images.spark import assign_image_ids, compare_listing, list_source, require_listed
 from resight.job import job
-from resight.store import LossError, TableStore, spark_schema
+from resight.store import TableStore, spark_schema
 from resight.tables import IMAGES, PREVIEWS, SOURCES
 
 log = logging.getLogger("resight")

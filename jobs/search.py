@@ -4,6 +4,7 @@ import logging
 from dataclasses import replace
 from typing import Annotated, Literal
 
+import pyarrow as pa
 from msgspec import structs
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
@@ -11,16 +12,19 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
+from resight.chunks.work import Rescue
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
 from resight.diffusion.partitioned.slots import count_slots
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.plan import Plan, choose_path
 from resight.features.fitting.spark import select_images
+from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.graph.builds import of_images, of_regions
 from resight.images.sources import parse_source
 from resight.images.spark import assign_image_ids, list_source
+from resight.images.version import version_of_source
 from resight.job import Input, job
 from resight.jobs.build_graph import (
     GraphConfig,
@@ -29,14 +33,23 @@ from resight.jobs.build_graph import (
     open_regions,
     open_vectors,
 )
+from resight.jobs.build_index import is_codebook
 from resight.jobs.extract_features import ExtractConfig
 from resight.knn.matrix import VectorFiles
 from resight.search.collection import SearchFiles
 from resight.search.filter import parse_filter
+from resight.search.local.spark import describe_collection, own_columns, query_work, rank_by_index
 from resight.search.partitioned.spark import search_partitioned
 from resight.search.queries.spark import BOX, attach_regions, flag_regionless, query_columns, read_boxes
 from resight.search.regions import RegionFiles
-from resight.search.settings import SearchSettings, needs_graph, needs_manifold, needs_regions
+from resight.search.settings import (
+    SearchSettings,
+    needs_graph,
+    needs_index,
+    needs_manifold,
+    needs_regions,
+    needs_vectors,
+)
 from resight.search.spark import search as rank_queries
 from resight.search.spark import unpack_explanations, unpack_results
 from resight.search.storage.spark import write_manifold_files, write_mask, write_region_files
@@ -46,17 +59,23 @@ from resight.tables import (
     EDGES,
     EXPLANATIONS,
     GLOBAL_DESCRIPTORS,
+    IMAGE_STATS,
     IMAGES,
+    LOCAL_DESCRIPTORS,
     MANIFOLD_NEIGHBORS,
     MODELS,
     NODES,
     QUERIES,
     REGION_DESCRIPTORS,
     RESULTS,
+    SHARDS,
+    SOURCES,
+    WORD_STATS,
 )
 from resight.workspace import Run
 
 GRAPH = (EDGES, NODES, COMPONENTS)
+INDEX = (SHARDS, IMAGE_STATS, WORD_STATS)
 BATCH = 16  # queries that are solved together at least
 SHORTLIST = 10_000  # images of a query's small system, as in the paper
 log = logging.getLogger("resight")
@@ -78,6 +97,7 @@ class SearchConfig(SearchSettings, frozen=True):
     manifold: Annotated[
         str, Meta(description="build of diffuse (offline_diffusion); default: the newest")
     ] = ""
+    index: Annotated[str, Meta(description="build of build-index (asmk, hqe); default: the newest")] = ""
     filter: Annotated[
         tuple[str, ...],
         Meta(description="return only images with column=value, a column of images or of their manifest"),
@@ -110,15 +130,15 @@ class SearchConfig(SearchSettings, frozen=True):
 
 
 def list_queries(conf: SearchConfig) -> str:
-    """Give the version of the query images: names, sizes and times of a local folder; "" is always new."""
+    """Give the version of the query images: names, sizes and times; "" is always new."""
     if conf.queries_from:
         return conf.queries_from
-    source = parse_source(conf.queries, root=conf.root, option="--queries")
-    path = files.local_path(source.path)
-    if path is None or source.kind not in ("folder", "tar"):
-        return ""
-    found = [path, *sorted(path.rglob("*"))]
-    return digest_of([[str(p), p.stat().st_size, p.stat().st_mtime_ns] for p in found if p.is_file()])
+    return version_of_source(parse_source(conf.queries, root=conf.root, option="--queries"))
+
+
+def asks_index(conf: SearchConfig) -> bool:
+    """Whether the keypoints of indexed images are asked with."""
+    return needs_index(conf) and bool(conf.queries_from)
 
 
 @job(
@@ -129,14 +149,18 @@ def list_queries(conf: SearchConfig) -> str:
         *(Input(table, "graph", when=needs_graph, kind=of_images) for table in GRAPH),
         *(Input(table, "graph", when=needs_regions, kind=of_regions, how="--of regions") for table in GRAPH),
         Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions"),
-        Input(GLOBAL_DESCRIPTORS, "descriptors"),
+        Input(GLOBAL_DESCRIPTORS, "descriptors", when=needs_vectors),
+        *(Input(table, "index", when=needs_index) for table in INDEX),
+        Input(MODELS, when=needs_index, kind=is_codebook),
+        Input(LOCAL_DESCRIPTORS, optional=True, when=asks_index),
+        Input(SOURCES, when=asks_index),
         IMAGES,
     ),
     writes=(QUERIES, RESULTS, EXPLANATIONS),
     external=list_queries,
 )
 def main(store: TableStore, conf: SearchConfig) -> None:
-    """Rank images by similarity, query expansion or diffusion; ties by similarity, then by image_id.
+    """Rank images by similarity, query expansion, diffusion or local features; ties go by image_id.
 
     Query images are described as the collection was. A query that cannot be read or described is a row of
     ``queries`` with a status, and has no results.
@@ -144,7 +168,9 @@ def main(store: TableStore, conf: SearchConfig) -> None:
     plan = plan_path(store, conf)
     ask = ask_collection if conf.queries_from else ask_files
     queries, vectors, dtype = ask(store, conf)
-    if plan.path == "partitioned":
+    if needs_index(conf):
+        ranked = rank_by_keypoints(store, conf, vectors, dtype)
+    elif plan.path == "partitioned":
         ranked = rank_by_parts(store, conf, plan, vectors, dtype)
     else:
         searched, settings = filter_images(store, conf, open_files(store)), conf.settings()
@@ -174,17 +200,23 @@ def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
     return plan
 
 
+def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame, dtype: str) -> DataFrame:
+    """Rank by local features over an inverted file."""
+    chosen = select_images(store.read(IMAGES), parse_filter(conf.filter)) if conf.filter else None
+    n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
+    return rank_by_index(store, queries, conf.settings(), dtype=dtype, chosen=chosen, n_slots=n_slots)
+
+
 def rank_by_parts(
     store: TableStore, conf: SearchConfig, plan: Plan, queries: DataFrame, dtype: str
 ) -> DataFrame:
     """Rank by diffusion over a graph of which no task holds more than its part."""
-    if conf.filter:
-        raise SettingError("filter: not with the path partitioned; say --path replicated or truncated")
     check_descent(store)
     n_parts = conf.n_parts or plan.n_parts
     tables = (store.read(NODES), store.read(EDGES), store.read(COMPONENTS))
     folder = files.join(store.shard_folder(EDGES), f"parts-{n_parts}")
-    searched = (open_vectors(store), write_partitioned_files(tables, folder, n_parts=n_parts))
+    graph = write_partitioned_files(tables, folder, n_parts=n_parts)
+    searched = filter_images(store, conf, SearchFiles(open_vectors(store))), graph
     work = store.staging(files.join(store.run.run_id, "parts"))
     return search_partitioned(queries, searched, conf.settings(), work, source_dtype=dtype)
 
@@ -252,7 +284,11 @@ def descends_from(store: TableStore, run: Run) -> str:
 
 def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
     """Let every image with a descriptor ask: rows of ``queries``, their vectors, and the dtype of these."""
-    described = store.read(GLOBAL_DESCRIPTORS)
+    if needs_index(conf):
+        described = store.persist("described", describe_collection(store, chunk_size=conf.chunk_size))
+        dtype = query_work(store).dtype
+    else:
+        described, dtype = store.read(GLOBAL_DESCRIPTORS), store.properties(GLOBAL_DESCRIPTORS)["dtype"]
     if needs_regions(conf):
         described = flag_regionless(attach_regions(described, store.read(REGION_DESCRIPTORS)))
         described = store.persist("described", described)
@@ -260,14 +296,15 @@ def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, Da
     rows = described.select("image_id", "status", "error").join(uris, "image_id")
     queries = rows.select(*query_columns("image_id", "uri", "image_id", "status", "error"))
     there = described.where("status = 'ok'").join(uris, "image_id", "left_semi")
-    vectors = there.select(*vector_columns(conf), "image_id")
-    return queries, vectors, store.properties(GLOBAL_DESCRIPTORS)["dtype"]
+    if needs_index(conf):
+        return queries, own_columns(there, "image_id"), dtype
+    return queries, there.select(*vector_columns(conf), "image_id"), dtype
 
 
 def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
     """Describe query images by the settings of the build that is searched."""
     source = parse_source(conf.queries, source_id="queries", root=conf.root, option="--queries")
-    work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
+    work, rescue, schema = choose_work(store, conf)
     listed = list_source(store.spark, source, distinct=BOX).withColumns(
         {
             "source_id": sf.lit("queries"),
@@ -279,9 +316,9 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
     named = named.withColumn("uri", sf.col("file")).drop("file")
     rows = store.persist("listed", named)
     key = digest_of([source.path, list_queries(conf) or store.run.run_id, conf.chunk_size])
-    chunks = Chunks(store.staging(key), work, rescue_images, conf.chunk_size)
+    chunks = Chunks(store.staging(key), work, rescue, conf.chunk_size)
     run_chunks(rows.where("status is null"), "image_id", chunks)
-    described = read_chunks(store.spark, chunks, from_arrow_schema(DESCRIBED))
+    described = read_chunks(store.spark, chunks, from_arrow_schema(schema))
     if needs_regions(conf):
         described = flag_regionless(described)
     found = described.select("image_id", sf.col("status").alias("found"), sf.col("error").alias("why"))
@@ -289,8 +326,18 @@ def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFra
         {"status": sf.coalesce("status", "found"), "error": sf.coalesce("error", "why")}
     )
     columns = query_columns("image_id", "uri", None, "status", "error", *BOX)
+    if needs_index(conf):
+        return known.select(*columns), own_columns(described, None), work.dtype
     vectors = described.where("status = 'ok'").select(*vector_columns(conf))
     return known.select(*columns), vectors, work.dtype
+
+
+def choose_work(store: TableStore, conf: SearchConfig) -> tuple[ExtractWork | LocalWork, Rescue, pa.Schema]:
+    """Give the work that describes query images as those that are searched, and what it makes of them."""
+    if needs_index(conf):
+        return query_work(store), rescue_local, LOCAL_DESCRIBED
+    work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
+    return work, rescue_images, DESCRIBED
 
 
 def vector_columns(conf: SearchConfig) -> list[Column]:

@@ -1,12 +1,17 @@
-"""One Spark session for the whole run, with settings that bring out bugs and start fast."""
+"""One Spark session for each process of the run, with settings that bring out bugs and start fast."""
 
 import os
 import sys
 
+import hypothesis
 import numpy as np
 import pytest
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
+hypothesis.settings.register_profile(
+    "resight", deadline=None, derandomize=True, database=None, max_examples=50
+)  # the same examples in every run, whatever else the machine does
+hypothesis.settings.load_profile("resight")
 
 FAST = {
     "spark.master": "local[2,4]",

@@ -100,9 +100,12 @@ def ingested(photos, tmp_path_factory):
     return folder / "w", conf, content(undisturbed)
 
 
-@pytest.mark.parametrize("kind", ["driver", "worker"])
+@pytest.mark.parametrize("kind", ["driver", "executor", "worker"])
 def test_a_kill_costs_no_chunk_that_was_done_and_no_row(ingested, tmp_path, kind):
     source, conf, expected = ingested
+    if kind == "executor":
+        conf = tmp_path / "cluster.conf"
+        conf.write_text(CLUSTER)
     workspace = shutil.copytree(source, tmp_path / "w")
     trial = disturb(workspace, conf, "colour", kind, seed=4)
     assert content(workspace) == expected

@@ -7,8 +7,9 @@ import pytest
 
 from resight import files
 from resight.config import SettingError
+from resight.context import RunContext
 from resight.job import Options
-from resight.store import RunContext, TableStore
+from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES
 from resight.workspace import Workspace
 from tests.toy import ComponentsConfig, EdgesConfig, edge_rows, open_store, sources

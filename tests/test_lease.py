@@ -3,13 +3,14 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from resight import files
 from resight.config import SettingError
-from resight.lease import EXPIRY, LeaseError, hold_lease, place, process_start
+from resight.lease import EXPIRY, LeaseError, hold_lease, keep_alive, place, process_start
 
 
 def owner(**changes):
@@ -68,3 +69,18 @@ def test_a_store_without_exclusive_create_says_which_setting_is_needed():
         pass
     with hold_lease("s3a://bucket/lease.json", lock="none"):
         pass
+
+
+def test_a_store_that_fails_once_does_not_end_the_heartbeat(monkeypatch):
+    stop, beats = threading.Event(), []
+
+    def write(uri, data):
+        beats.append(uri)
+        if len(beats) == 1:
+            raise OSError("a hiccup")
+        stop.set()
+
+    monkeypatch.setattr("resight.lease.HEARTBEAT", 0.001)
+    monkeypatch.setattr(files, "write_bytes", write)
+    keep_alive("lease.json", {}, stop)
+    assert len(beats) == 2

@@ -1,4 +1,4 @@
-"""The commands of the README, parsed by the parsers that would run them."""
+"""The commands of the README and of docs/, parsed by the parsers that would run them."""
 
 import re
 import shlex
@@ -12,10 +12,21 @@ from resight.job import JOBS, load_job
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
-COMMANDS_SHOWN = "".join(text for language, text in BLOCKS if not language).replace("\\\n", " ")
-LINES = [shlex.split(line, comments=True) for line in COMMANDS_SHOWN.splitlines()]
-CALLS = [words[1:] for words in LINES if words and words[0].rsplit("/", 1)[-1] == "resight"]
+DOCS = "".join(page.read_text() for page in sorted((ROOT / "docs").glob("*.md")))
+
+
+def shown(text):
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    commands = "".join(block for language, block in blocks if not language).replace("\\\n", " ")
+    return [shlex.split(line, comments=True) for line in commands.splitlines()]
+
+
+def calls(lines):
+    return [words[1:] for words in lines if words and words[0].rsplit("/", 1)[-1] == "resight"]
+
+
+LINES = shown(TEXT)
+CALLS, CALLS_OF_DOCS = calls(LINES), calls(shown(DOCS))
 SUBMITTED = [words for words in LINES if words[:1] == ["spark-submit"]]
 OF_OTHERS = {"--packages", "--properties-file"}  # of spark-submit
 
@@ -36,8 +47,8 @@ def test_every_job_is_shown_once_at_least():
     assert {words[0] for words in CALLS} == {*JOBS, *COMMANDS}
 
 
-@pytest.mark.parametrize("words", CALLS, ids=" ".join)
-def test_a_command_of_the_readme_is_understood(words, capsys):
+@pytest.mark.parametrize("words", CALLS + CALLS_OF_DOCS, ids=" ".join)
+def test_a_command_that_is_shown_is_understood(words, capsys):
     if words[0] in JOBS:
         check_job(words[0], words[1:])
     else:

@@ -14,7 +14,13 @@ __all__ = ["open"]
 
 
 def open(
-    workspace: str, *, descriptors: str = "", graph: str = "", manifold: str = "", threads: int = 1
+    workspace: str,
+    *,
+    descriptors: str = "",
+    graph: str = "",
+    manifold: str = "",
+    index: str = "",
+    threads: int = 1,
 ) -> "Searcher":
     """Open a workspace to search it, without Spark.
 
@@ -22,7 +28,7 @@ def open(
     ----------
     workspace : str
         Root of a workspace, local or remote.
-    descriptors, graph, manifold : str
+    descriptors, graph, manifold, index : str
         Builds to search by, as the settings of the job ``search`` name them; by default the newest.
     threads : int
         Of the solver, for each call; results do not depend on it.
@@ -34,5 +40,5 @@ def open(
     """
     from resight.search.reader import Searcher
 
-    named = {"descriptors": descriptors, "graph": graph, "manifold": manifold}
+    named = {"descriptors": descriptors, "graph": graph, "manifold": manifold, "index": index}
     return Searcher(workspace, named, threads=threads)

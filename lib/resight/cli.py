@@ -16,9 +16,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import msgspec
 
 from resight.config import Config, SettingError, explain, is_annotated, load_config, setting_meta
+from resight.context import LossError
 from resight.job import JOBS, Job, Options, Outcome, load_job
 from resight.lease import LeaseError
-from resight.store import LossError
 
 log = logging.getLogger("resight")
 COMMANDS = {
@@ -108,8 +108,8 @@ def report_outcomes(outcomes: list[Outcome], seconds: float, *, as_line: bool) -
 
 def overview() -> str:
     """Text of ``resight --help``: the jobs in their order, one line each."""
-    lines = [f"  {name:<20} {first_line(name)}" for name in JOBS]
-    others = [f"  {name:<20} {text}" for name, text in COMMANDS.items()]
+    lines = [f"  {name:<24} {first_line(name)}" for name in JOBS]
+    others = [f"  {name:<24} {text}" for name, text in COMMANDS.items()]
     return "\n".join(
         [
             "usage: resight <job> --workspace URI [--<setting> VALUE ...]",
@@ -247,16 +247,16 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def summary_table(outcomes: list[Outcome]) -> str:
     """Lay out what the jobs wrote: rows per table, rows per status, seconds."""
-    lines = [f"{'job':<20}{'build':<24}{'table':<20}{'rows':>10}  status"]
+    lines = [f"{'job':<24}{'build':<24}{'table':<20}{'rows':>10}  status"]
     for outcome in outcomes:
-        head = f"{outcome.job:<20}{outcome.name[:23]:<24}"
+        head = f"{outcome.job:<24}{outcome.name[:23]:<24}"
         written = outcome.run.written if outcome.run else ()
         for table in written:
             output = outcome.run.outputs[table] if outcome.run else None
             counts = output.statuses if output else {}
             status = ", ".join(f"{count} {status}" for status, count in counts.items())
             lines.append(f"{head}{table:<20}{output.n_rows if output else 0:>10}  {status}".rstrip())
-            head = " " * 44
+            head = " " * 48
         tail = "nothing to do" if outcome.state == "unchanged" and not outcome.notes else ""
         notes = ", ".join(f"{key} {value}" for key, value in outcome.notes.items())
         lines.append(f"{head}{tail or notes} ({outcome.seconds:.1f} s)")

@@ -22,7 +22,14 @@ from resight.workspace import COLLECTION, Run, Workspace, delta_uri, now
 
 log = logging.getLogger("resight")
 FITTED = "fitted"  # in a run: the model that it fits, or the descriptors that it was fitted on
-OPTIONAL = {"import-descriptors", "fit-model", "diffuse", "evaluate"}  # run when settings are given
+OPTIONAL = {  # run when settings are given
+    "extract-local-features",
+    "import-descriptors",
+    "fit-model",
+    "build-index",
+    "diffuse",
+    "evaluate",
+}
 
 
 def run_command(words: list[str]) -> int:

@@ -175,13 +175,18 @@ def local_file(uri: str, *, max_cache_bytes: int = MAX_CACHE_BYTES) -> Path:
     if not info.is_file:
         raise FileNotFoundError(uri)
     key = hashlib.sha256(f"{uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:32]
-    folder = Path(os.environ.get("RESIGHT_CACHE") or Path(tempfile.gettempdir()) / "resight-files")
+    folder = cache_folder()
     cached = folder / key
     if not cached.exists():
         evict(folder, max_cache_bytes - info.size)
         download(filesystem, name, cached, info.size)
     os.utime(cached)
     return cached
+
+
+def cache_folder() -> Path:
+    """Folder of this machine for copies of remote files, whose names are hexadecimal, and notes on files."""
+    return Path(os.environ.get("RESIGHT_CACHE") or Path(tempfile.gettempdir()) / "resight-files")
 
 
 def download(filesystem: fs.FileSystem, name: str, target: Path, n_bytes: int) -> None:

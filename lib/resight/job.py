@@ -16,21 +16,25 @@ import msgspec
 
 from resight import files
 from resight.config import Config, SettingError, check_share
+from resight.context import LossError, RunContext
 from resight.identity import choose_name, identify, input_versions
 from resight.lease import hold_lease
-from resight.store import LossError, RunContext, TableStore
+from resight.store import TableStore
 from resight.tables import TABLES, Table
 from resight.workspace import COLLECTION, Run, Workspace, ancestor, now
 
 JOBS = (  # in the order in which data flows
     "ingest-images",
     "extract-features",
+    "extract-local-features",
     "import-descriptors",
     "fit-model",
+    "build-index",
     "build-graph",
     "diffuse",
     "find-duplicates",
     "search",
+    "verify-pairs",
     "evaluate",
     "report",
 )

@@ -84,9 +84,10 @@ def encode(owner: dict) -> bytes:
 
 
 def keep_alive(uri: str, owner: dict, stop: threading.Event) -> None:
-    """Refresh the heartbeat until told to stop."""
+    """Refresh the heartbeat until told to stop; a store that hiccups must not end it."""
     while not stop.wait(HEARTBEAT):
-        files.write_bytes(uri, encode(owner))
+        with suppress(OSError):
+            files.write_bytes(uri, encode(owner))
 
 
 def place() -> dict[str, str | None]:

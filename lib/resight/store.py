@@ -4,7 +4,6 @@ The only place that knows the table format when writing (`resight.workspace` kno
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -15,34 +14,15 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StructType
 
 from resight import files
+from resight.context import LossError, RunContext
 from resight.reader import Reader
 from resight.tables import Table
-from resight.workspace import KEPT_RUNS, Output, Run, Workspace
+from resight.workspace import KEPT_RUNS, Output, Workspace
 
 KEEP_HISTORY = {  # a build is read at its version however long other builds go on changing the table
     "delta.deletedFileRetentionDuration": "interval 36500 days",
     "delta.logRetentionDuration": "interval 36500 days",
 }
-
-
-class LossError(RuntimeError):
-    """More of the collection would go, or turned bad, than the run allows; nothing is committed."""
-
-
-@dataclass
-class RunContext:
-    """What a store knows during one run of a job."""
-
-    run_id: str
-    build_id: str
-    inputs: dict[str, Run]  # table -> the run whose version is read
-    previous: Run | None  # the last committed run of this build
-    max_removed: float = 0.05
-    max_bad: float = 0.05
-    accept_loss: bool = False
-    outputs: dict[str, Output] = field(default_factory=dict)
-    notes: dict[str, Any] = field(default_factory=dict)
-    n_held: int = 0  # frames that were computed and kept for this run
 
 
 class TableStore:
@@ -106,13 +86,17 @@ class TableStore:
 
     def input_before(self, table: Table) -> DataFrame | None:
         """Read an input as the last committed run of this build read it; None where that is gone."""
+        before = self.source_before(table)
+        return before and self.open(table, *before)
+
+    def source_before(self, table: Table) -> tuple[str, Output] | None:
+        """Find the build and the version that `input_before` gives."""
         last = self.run.previous
         build_id, _, version = (last.inputs.get(table.name, "") if last else "").partition("@")
         for run in reversed(self.workspace.runs()):
             output = run.outputs.get(table.name)
             if run.build_id == build_id and output and output.version == version:
-                there = self.workspace.is_readable(table, build_id, output)
-                return self.open(table, build_id, output) if there else None
+                return (build_id, output) if self.workspace.is_readable(table, build_id, output) else None
         return None
 
     def open(self, table: Table, build_id: str, output: Output) -> DataFrame:

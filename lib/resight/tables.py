@@ -88,6 +88,19 @@ REGION_DESCRIPTORS = computed(
     {"image_id": pa.int64(), "region_ix": pa.int32()} | BOX | {"vector": pa.binary()},
     "One vector per region of an image; the box is in pixels of the upright image.",
 )
+LOCAL_DESCRIPTORS = computed(
+    "local_descriptors",
+    "image_id",
+    {
+        "image_id": pa.int64(),
+        "content_hash": pa.string(),
+        "n_keypoints": pa.int32(),
+        "points": pa.binary(),  # (n, 5) float32: x y scale angle strength, pixels of the upright image
+        "vectors": pa.binary(),  # (n, d) of the dtype that the run states
+    }
+    | STATUS,
+    "The keypoints of an image with their descriptors, strongest first, packed.",
+)
 MODELS = computed(
     "models",
     "kind",
@@ -178,6 +191,63 @@ EXPLANATIONS = computed(
         "product": pa.float64(),  # of the affinities so far
     },
     "A hop of the chain of images, of greatest product, that leads from a query to a result.",
+)
+ENTRIES = computed(
+    "entries",
+    "word_id image_id",
+    {"word_id": pa.int32(), "image_id": pa.int64(), "code": pa.binary()},
+    "A posting: the packed bits of what an image aggregates in a visual word.",
+)
+WORD_STATS = computed(
+    "word_stats",
+    "word_id",
+    {"word_id": pa.int32(), "n_images": pa.int64(), "idf": pa.float64()},
+    "How many indexed images have a visual word, and its weight; absent words are in no image.",
+)
+IMAGE_STATS = computed(
+    "image_stats",
+    "image_id",
+    {
+        "image_id": pa.int64(),
+        "content_hash": pa.string(),
+        "n_keypoints": pa.int32(),
+        "n_words": pa.int32(),
+        "norm": pa.float64(),  # what a raw score is multiplied by; 0 where the image has no words
+    }
+    | STATUS,
+    "An indexed image, with or without keypoints.",
+)
+SHARDS = computed(
+    "shards",
+    "shard",
+    {
+        "shard": pa.int32(),
+        "first_ordinal": pa.int64(),
+        "n_images": pa.int32(),
+        "n_entries": pa.int64(),
+        "path": pa.string(),  # of the folder of memory-mapped files, relative to the workspace
+        "n_bytes": pa.int64(),
+        "sha256": pa.string(),  # over the files in the order of their names
+    },
+    "The inverted file of some images, as files that a search maps into memory.",
+)
+VERIFIED_PAIRS = computed(
+    "verified_pairs",
+    "image_a image_b",
+    {
+        "image_a": pa.int64(),
+        "image_b": pa.int64(),
+        "contents": pa.int64(),  # hash of both files' content: verified again when it changes
+        "n_matches": pa.int32(),
+        "n_inliers": pa.int32(),
+        "model": pa.string(),  # similarity, affine, homography, fundamental; null where none fits
+        "transform": pa.binary(),  # (3, 3) float64, pixels of a -> pixels of b
+        "spread": pa.float32(),  # share of the smaller image that the inliers' hull covers
+        "overlap": pa.float32(),  # share of the smaller image that lies inside the other
+        "agreement": pa.float32(),  # normalised correlation of the aligned pixels over the overlap
+    }
+    | STATUS,
+    "Two images whose keypoints were matched, image_a < image_b, with the transform that explains them.",
 )
 DUPLICATE_PAIRS = computed(
     "duplicate_pairs",

@@ -44,6 +44,12 @@ def test_memory_limit_turns_exhaustion_into_memory_error():
     assert len(bytearray(128 << 20)) == 128 << 20
 
 
+def test_a_system_that_does_not_tell_its_memory_has_no_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr("resight.chunks.work.MEMORY", tmp_path / "absent")
+    with memory_limit(1):
+        assert len(bytearray(128 << 20)) == 128 << 20
+
+
 def test_a_chunk_is_written_once_with_equal_bytes(tmp_path):
     for folder in ("a", "b"):
         run_chunk(str(tmp_path / folder), 0, rows_of(1, 2), double_or_die, mark)

@@ -80,6 +80,17 @@ def test_answers_equal_the_online_solution(curves, graph, rng, y_pool):
     assert F.has_sorted_indices
 
 
+def test_float32_reaches_the_residual_of_float64(graph, shortlists):
+    rows, wide = (
+        solve_offline(graph, shortlists, precision=p, tol=1e-10, max_iter=300) for p in ("float32", "float64")
+    )
+    assert rows.residuals.max() <= 1e-10
+    np.testing.assert_allclose(dense(rows, 190), dense(wide, 190), atol=1e-10)
+    few, expected = (solve_offline(graph, shortlists, precision=p) for p in ("float32", "float64"))
+    np.testing.assert_allclose(few.residuals, expected.residuals, rtol=1e-2, atol=2e-6)
+    np.testing.assert_allclose(dense(few, 190), dense(expected, 190), atol=1e-7)
+
+
 def test_isolated_seed_keeps_its_own_score(graph):
     isolated = np.flatnonzero(np.diff(graph.indptr) == 0)
     rows = solve_offline(graph, Shortlists(isolated))
@@ -95,17 +106,20 @@ def test_nodes_of_other_components_have_no_entry(graph):
     assert np.diff(rows.offsets).tolist() == np.bincount(labels)[labels].tolist()
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("block", [1, 7, 190])
-def test_rows_do_not_depend_on_blocks_threads_or_the_order_of_lists(graph, shortlists, rng, block, threads):
-    expected = solve_offline(graph, shortlists)
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize(("block", "threads"), [(1, 1), (7, 3), (190, 3)])
+def test_rows_do_not_depend_on_blocks_threads_or_the_order_of_lists(
+    graph, shortlists, rng, block, threads, precision
+):
+    expected = solve_offline(graph, shortlists, precision=precision)
     parts = []
     for start in range(0, 190, block):
         seeds = np.arange(start, min(start + block, 190))
         lists = [shortlists.ordinals[shortlists.offsets[i] : shortlists.offsets[i + 1]] for i in seeds]
         offsets = np.cumsum([0, *map(len, lists)])
         shuffled = np.concatenate([rng.permutation(x) for x in lists])
-        parts.append(solve_offline(graph, Shortlists(seeds, offsets, shuffled), threads=threads))
+        lists = Shortlists(seeds, offsets, shuffled)
+        parts.append(solve_offline(graph, lists, threads=threads, precision=precision))
     for column in ("seeds", "ordinals", "scores", "iterations", "residuals"):
         joined = np.concatenate([getattr(part, column) for part in parts])
         np.testing.assert_array_equal(joined, getattr(expected, column))

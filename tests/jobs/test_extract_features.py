@@ -5,6 +5,7 @@ from pyspark.errors import PySparkException
 from resight.arrow import arrow_to_vectors
 from resight.chunks.spark import Chunks, run_chunks
 from resight.config import SettingError
+from resight.context import LossError
 from resight.features.extract import extract_contents
 from resight.features.settings import ExtractSettings
 from resight.features.work import ExtractWork, rescue_images
@@ -15,7 +16,7 @@ from resight.jobs.fit_model import FitConfig
 from resight.jobs.fit_model import main as fit
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
-from resight.store import LossError, TableStore
+from resight.store import TableStore
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, REGION_DESCRIPTORS
 from resight.workspace import Workspace
 from tests.pictures import save_collection, save_photo

@@ -6,7 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from resight.arrow import arrow_to_vectors
+from resight.codebook.kmeans import fit_centroids, sum_points
+from resight.codebook.model import Codebook
+from resight.codebook.sample import choose_starts, draw_descriptors
+from resight.commands import drop_build
 from resight.config import SettingError
+from resight.features.local.points import join_features
 from resight.features.whitening import (
     CovarianceSums,
     Whitening,
@@ -17,6 +22,8 @@ from resight.features.whitening import (
 from resight.job import Options
 from resight.jobs.extract_features import ExtractConfig
 from resight.jobs.extract_features import main as extract
+from resight.jobs.extract_local_features import ExtractLocalConfig
+from resight.jobs.extract_local_features import main as extract_local
 from resight.jobs.fit_model import FitConfig
 from resight.jobs.fit_model import main as fit
 from resight.jobs.import_descriptors import ImportConfig
@@ -26,7 +33,14 @@ from resight.jobs.ingest_images import main as ingest
 from resight.jobs.search import SearchConfig
 from resight.jobs.search import main as search
 from resight.store import TableStore
-from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, RESULTS
+from resight.tables import (
+    GLOBAL_DESCRIPTORS,
+    IMAGES,
+    LOCAL_DESCRIPTORS,
+    MODELS,
+    REGION_DESCRIPTORS,
+    RESULTS,
+)
 from resight.workspace import Workspace
 from tests.pictures import save_collection
 
@@ -206,6 +220,8 @@ def test_other_pairs_are_another_model_and_useless_ones_are_named(imported):
         ({"kind": "file"}, "file: --kind file, and only it"),
         ({"kind": "file", "file": "w.npz", "on": "regions"}, "on: regions only with --kind pca"),
         ({"only": ["split"]}, "only: 'split' is not of the form"),
+        ({"kind": "codebook", "bits": 64}, "bits: only with --binarization medians"),
+        ({"kind": "codebook", "only": ["split=train"]}, "only: for a codebook, extract-local-features"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):
@@ -220,3 +236,69 @@ def test_files_are_checked_before_anything_is_fitted(imported):
     np.savez(folder / "long.npz", mean=np.zeros(9), projection=np.eye(9))
     with pytest.raises(SettingError, match="--file: for 9 dimensions, the descriptors have 8"):
         fit(store, FitConfig(kind="file", descriptors="v", file=str(folder / "long.npz")))
+
+
+@pytest.fixture(scope="module")
+def local(store):
+    """Keypoints of the photos, as (image ids, descriptors of each)."""
+    extract_local(store, ExtractLocalConfig(min_side=0, max_keypoints=50), Options(name="sift"))
+    rows = store.reader.read(LOCAL_DESCRIPTORS, "sift").sort_by("image_id")
+    offsets, _, X = join_features(rows, "float16")
+    ids = rows["image_id"].to_pylist()
+    return {i: X[a:b].astype("f4") for i, a, b in zip(ids, offsets, offsets[1:], strict=False)}
+
+
+def codebook(store, name):
+    return Codebook.from_bytes(store.reader.read(MODELS, name)["params"][0].as_py())
+
+
+def fit_densely(local, k, n_iter):
+    X = np.concatenate(list(local.values()))
+    draws = np.concatenate([draw_descriptors(image, len(own), 0) for image, own in local.items()])
+    start = choose_starts(draws, X, k)
+    return fit_centroids(lambda quantizer: sum_points(X, quantizer), start, n_iter=n_iter, sample=X)
+
+
+def test_a_codebook_is_that_of_k_means_on_one_machine_or_on_tasks(store, local):
+    settings = {"kind": "codebook", "words": 10, "iterations": 3}
+    first = fit(store, FitConfig(**settings))
+    here = codebook(store, "codebook10")
+    drop_build(store.workspace, "codebook10", "file")
+    again = fit(store, FitConfig(**settings, fit_memory=1e-9))
+    there = codebook(store, "codebook10")
+    assert (first.notes["path"], again.notes["path"]) == ("local", "tasks")
+    np.testing.assert_array_equal(here.centroids, there.centroids)
+    expected = fit_densely(local, 10, 3)
+    np.testing.assert_allclose(here.centroids, expected.centroids, atol=1e-5)
+    np.testing.assert_allclose(first.notes["errors"], expected.errors, rtol=1e-6)
+    assert (first.notes["sample"], first.notes["agreement"]) == (sum(map(len, local.values())), 1.0)
+    assert (here.projection, here.dtype, here.n_bits) == (None, "float16", 128)
+
+
+def test_a_codebook_with_medians_halves_its_descriptors(store, local):
+    settings = {"kind": "codebook", "words": 5, "binarization": "medians", "bits": 32}
+    assert fit(store, FitConfig(**settings)).name == "codebook5-medians"
+    fitted = codebook(store, "codebook5-medians")
+    X = np.concatenate(list(local.values()))
+    words = fitted.quantizer.assign(X)[:, 0]
+    for word in range(5):
+        ones = (X[words == word] @ fitted.projection.T >= fitted.medians[word] - 1e-6).sum(0)
+        assert (np.abs(ones - (words == word).sum() / 2) <= 1).all()
+
+
+def test_more_words_than_descriptors_is_a_warning_and_more_bits_than_dimensions_an_error(
+    store, local, caplog
+):
+    outcome = fit(store, FitConfig(kind="codebook", words=10_000, points_per_word=1, iterations=1))
+    n = sum(map(len, local.values()))
+    assert (outcome.notes["words"], codebook(store, outcome.name).k) == (n, n)
+    assert f"fit-model: --words 10000: there are only {n} descriptors" in caplog.text
+    with pytest.raises(SettingError, match="--bits: 129, the descriptors have 128 dimensions"):
+        fit(store, FitConfig(kind="codebook", words=5, binarization="medians", bits=129))
+
+
+def test_settings_of_other_kinds_do_not_change_a_model():
+    plain, words = FitConfig(dims=4), FitConfig(kind="codebook")
+    assert plain.digest == FitConfig(dims=4, words=7, iterations=2).digest
+    assert words.digest == FitConfig(kind="codebook", dims=4, power=0.5).digest
+    assert words.digest != FitConfig(kind="codebook", words=5).digest

@@ -6,12 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from resight.config import SettingError
+from resight.context import LossError
 from resight.job import Options
 from resight.jobs.import_descriptors import ImportConfig
 from resight.jobs.import_descriptors import main as import_descriptors
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
-from resight.store import LossError, TableStore
+from resight.store import TableStore
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
 from resight.workspace import Workspace
 

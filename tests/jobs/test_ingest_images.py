@@ -9,11 +9,12 @@ import pytest
 from PIL import Image
 
 from resight.config import SettingError
+from resight.context import LossError
 from resight.images.inspect import inspect_image
 from resight.job import Options
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
-from resight.store import LossError, TableStore
+from resight.store import TableStore
 from resight.tables import IMAGES, PREVIEWS, SOURCES
 from resight.workspace import Workspace
 from tests.faulty_decoder import MARK

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from resight.knn.growth.spark import update_lists
+from resight.knn.growth.spark import measure_drift, update_lists
 from resight.knn.spark import build_neighbors, expand_lists, write_vector_files
 from tests.knn.test_spark import lists_of, to_frame
 
@@ -38,8 +38,13 @@ def test_renewed_lists_equal_those_of_a_graph_built_from_nothing(spark, tmp_path
 
     previous = spark.read.parquet(str(tmp_path / "built"))
     lists = update_lists(previous, moved, new, k=K, block_rows=block_rows, hold=hold)
-    renewed = lists_of(expand_lists(lists, new, max_copies=MAX_COPIES))
+    expanded = expand_lists(lists, new, max_copies=MAX_COPIES)
+    renewed = lists_of(expanded)
     anew = build_neighbors(spark, new, k=K, max_copies=MAX_COPIES, block_rows=block_rows)
     assert renewed == lists_of(anew)
     survived = spark.read.parquet(str(tmp_path / "held")).count()
     assert 0 < survived < len(after[0])
+    if seed == 1:  # inverted lists that reach every neighbour find the same graph
+        drift = measure_drift(expanded, new, k=K, recall=1.0, seed=0, n_sources=9)
+        assert drift[:2] == (0, 0)
+        assert 5 < drift.n_sources <= 9  # those that are no copies

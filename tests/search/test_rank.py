@@ -127,7 +127,7 @@ def test_a_query_far_from_everything_is_ranked_by_similarity_and_flagged(tmp_pat
 def test_paths_lead_from_the_query_to_the_result_over_edges(made):
     collection = made[0].open()
     settings = msgspec.structs.replace(ALL, depth=10, explain=3)
-    affinity = collection.nodes.affinity().toarray()
+    affinity = collection.nodes.affinity_among(np.arange(collection.nodes.n)).toarray()
     n_paths = 0
     for answer in answer_queries(near(collection.X), strangers(5), collection, settings):
         for ordinal, path in zip(answer.ordinals, answer.paths, strict=False):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 import resight
 from resight.config import SettingError
+from resight.diffusion.explain import explain_result
+from resight.graph.matrix import save_graph
 from resight.search.rank import answer_queries
 from resight.search.settings import SearchSettings
 from resight.tables import IMAGES
@@ -64,6 +67,7 @@ def test_ids_are_answered_as_the_kernel_ranks_them(opened, method):
         np.testing.assert_allclose(scores[i], answer.scores, rtol=1e-6)
     assert found.results["uri"].to_pylist() == [f"{i}.jpg" for i in found.results["image_id"].to_pylist()]
     assert found.results["rank"].to_pylist() == 3 * list(range(7))
+    assert found.results["region_ix"].null_count == 21
     assert found.queries["status"].to_pylist() == ["ok"] * 3
 
 
@@ -136,6 +140,23 @@ def test_a_chain_leads_from_the_query_to_the_image_over_edges(opened):
             assert dst[-1] == collection.X.id_of(representative)[0]
             np.testing.assert_allclose(hops["product"], np.cumprod(hops["affinity"]))
     assert n_longer >= 2
+
+
+def test_an_explanation_reads_only_the_rows_it_comes_by(tmp_path):
+    n = 40_000
+    ring = np.arange(n), (np.arange(n) + 1) % n
+    both = [np.concatenate(ends) for ends in (ring, ring[::-1])]
+    order = np.lexsort(both[::-1])
+    edges = both[0][order], both[1][order], np.full(2 * n, 0.9)
+    graph = save_graph(str(tmp_path), np.arange(n), np.zeros(n, np.int64), edges).open()
+    start, target = graph.place_of(np.array([100, 104]))
+    tracemalloc.start()
+    path = explain_result(graph.row, np.array([start]), np.array([1.0]), int(target))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.asarray(graph.ids)[path.dst].tolist() == [100, 101, 102, 103, 104]
+    np.testing.assert_allclose(path.affinity[1:], 0.9)
+    assert peak < 100_000 < graph.S.data.nbytes
 
 
 def test_newer_runs_are_seen_when_asked_for(tmp_path):

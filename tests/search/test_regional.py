@@ -8,6 +8,7 @@ from resight.arrow import vectors_to_arrow
 from resight.knn.copies import to_offsets
 from resight.search.collection import SearchFiles
 from resight.search.rank import QueryRegions, answer_queries
+from resight.search.reader import join_regions
 from resight.search.regions import load_region_files
 from resight.search.settings import SearchSettings
 from resight.search.spark import search, unpack_results
@@ -66,6 +67,15 @@ def test_scores_equal_a_dense_solve_and_the_rest_follows_by_similarity(made, que
             rows = np.flatnonzero(regions.owner == ordinal)
             top = regions.region_ix[rows[np.argmax((weights * f)[rows])]] if reached[ordinal] else -1
             assert region == top
+
+
+def test_the_reader_gives_the_regions_of_results_that_were_reached(made):
+    found = answers(made, [0, 9], msgspec.structs.replace(ALL, depth=20))
+    regions = np.concatenate([answer.regions for answer in found])
+    assert set(regions.tolist()) >= {-1, 0}
+    assert join_regions(found).to_pylist() == [None if r < 0 else r for r in regions.tolist()]
+    plain = [answer._replace(regions=None) for answer in found]
+    assert join_regions(plain).null_count == len(regions)
 
 
 def test_one_region_per_image_equals_global_diffusion(tmp_path, rng):

@@ -20,6 +20,7 @@ from resight import files
 Work = Callable[[pa.Table], pa.Table]
 Rescue = Callable[[pa.Table, str], pa.Table]  # rows that cannot be computed, why -> their result
 MAX_DIRECT_ATTEMPTS = 2
+MEMORY = Path("/proc/self/statm")  # pages that this process has mapped; Linux only
 
 
 def run_chunk(
@@ -107,12 +108,15 @@ def run_in_child(rows: pa.Table, work: Work, max_bytes: int) -> pa.Table | str:
 
 @contextmanager
 def memory_limit(max_bytes: int) -> Iterator[None]:
-    """Let the block add at most ``max_bytes`` of address space to the process; 0 is no limit."""
-    if not max_bytes:
+    """Let the block add at most ``max_bytes`` of address space to the process; 0 is no limit.
+
+    Nor is there one on systems that do not say what the process has, such as macOS.
+    """
+    if not max_bytes or not MEMORY.exists():
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(MEMORY.read_text().split()[0])
     limit = pages * resource.getpagesize() + max_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
     try:

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from resight.diffusion.offline import solve_offline
 from resight.diffusion.reach import grow_lists
 from resight.diffusion.solve import solve_diffusion
 from resight.graph.matrix import GraphFiles
+from resight.knn.matrix import map_array
 from resight.tables import MANIFOLD_NEIGHBORS
 from resight.topk import rank_order
 
@@ -19,7 +21,10 @@ ROWS = pa.schema([field for field in MANIFOLD_NEIGHBORS.schema if field.name != 
 
 @dataclass(frozen=True)
 class DiffuseWork:
-    """Settings of a block; ``version`` names the edges that its rows come from."""
+    """Settings of a block; ``version`` names the edges that its rows come from.
+
+    ``only`` is the folder and the name of a file (n,) bool: the places that are computed, all without it.
+    """
 
     graph: GraphFiles
     version: str
@@ -28,11 +33,19 @@ class DiffuseWork:
     depth: int
     max_iter: int
     tol: float
+    precision: Literal["float64", "float32"] = "float64"
+    only: tuple[str, str] | None = None
 
     def __call__(self, blocks: pa.Table) -> pa.Table:
         """Diffuse from every node of the blocks (places ``start`` to ``stop``)."""
         spans = zip(blocks["start"].to_pylist(), blocks["stop"].to_pylist(), strict=True)
-        return pa.concat_tables([self.diffuse(np.arange(start, stop)) for start, stop in spans])
+        return pa.concat_tables([self.diffuse(self.choose(start, stop)) for start, stop in spans])
+
+    def choose(self, start: int, stop: int) -> np.ndarray:
+        """List the places of a span that are computed."""
+        if self.only is None:
+            return np.arange(start, stop)
+        return start + np.flatnonzero(map_array(*self.only)[start:stop])
 
     def diffuse(self, seeds: np.ndarray) -> pa.Table:
         """Diffuse from every one of ``seeds`` (b,) int64, by place."""
@@ -44,6 +57,7 @@ class DiffuseWork:
             tol=self.tol,
             max_iter=self.max_iter,
             depth=self.depth,
+            precision=self.precision,
             threads=threads,
         )
         columns = {

@@ -5,12 +5,14 @@ the observation included, is the greatest: a shortest path by ``-log`` (Dijkstra
 """
 
 import heapq
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
 
 QUERY = -1  # the source of the first hop
+Rows = Callable[[int], tuple[np.ndarray, np.ndarray]]  # a node -> its neighbours (m,), their affinities (m,)
 
 
 class Path(NamedTuple):
@@ -26,8 +28,17 @@ class Path(NamedTuple):
     product: np.ndarray
 
 
+def rows_of(A: sp.csr_array) -> Rows:
+    """Give the rows of a matrix of affinities in memory."""
+    bounds = A.indptr
+    return lambda node: (
+        A.indices[bounds[node] : bounds[node + 1]],
+        A.data[bounds[node] : bounds[node + 1]],
+    )
+
+
 def explain_result(
-    A: sp.csr_array,
+    rows: Rows,
     support: np.ndarray,
     weights: np.ndarray,
     target: int,
@@ -39,8 +50,8 @@ def explain_result(
 
     Parameters
     ----------
-    A : csr_array, (n, n) float64
-        Affinities in (0, 1].
+    rows : function, node -> neighbours (m,) int and affinities (m,) in (0, 1]
+        Asked only for nodes that the search comes by, so that the graph may lie in files.
     support, weights : ndarray, (m,) int64 and float64
         What the query observes, see `resight.diffusion.observe`.
     max_hops : int
@@ -64,34 +75,40 @@ def explain_result(
             continue  # there is a way that is neither dearer nor longer
         fewest[node], before[node, hops] = hops, source
         if node == target:
-            return trace(A, dict(zip(support.tolist(), weights.tolist(), strict=True)), before, (node, hops))
+            observed = dict(zip(support.tolist(), weights.tolist(), strict=True))
+            return trace(rows, observed, before, (node, hops))
         if hops < max_hops:
             n_followed += 1
-            for dst, step in step_costs(A, node):
+            for dst, step in step_costs(rows, node):
                 if hops + 1 < fewest.get(dst, max_hops + 1):
                     heapq.heappush(queue, (cost + step, hops + 1, dst, node))
     empty = np.zeros(0, np.int64)
     return Path(empty, empty, np.zeros(0), np.zeros(0))
 
 
-def step_costs(A: sp.csr_array, node: int) -> list[tuple[int, float]]:
+def step_costs(rows: Rows, node: int) -> list[tuple[int, float]]:
     """List the neighbours of ``node`` and ``-log`` of their affinities."""
-    row = slice(A.indptr[node], A.indptr[node + 1])
-    affinities = A.data[row]
+    neighbors, affinities = rows(node)
     if len(affinities) and not (affinities.min() > 0 and affinities.max() <= 1):
         raise ValueError(f"affinities of node {node} leave (0, 1]: products along paths would not fall")
-    return list(zip(A.indices[row].tolist(), (-np.log(affinities)).tolist(), strict=True))
+    return list(zip(neighbors.tolist(), (-np.log(affinities)).tolist(), strict=True))
 
 
 def trace(
-    A: sp.csr_array, observed: dict[int, float], before: dict[tuple[int, int], int], end: tuple[int, int]
+    rows: Rows, observed: dict[int, float], before: dict[tuple[int, int], int], end: tuple[int, int]
 ) -> Path:
     """Follow the chain back from ``end`` (node, hops) to the query."""
     node, hops = end
-    rows = []
+    walked = []
     while node != QUERY:
         source = before[node, hops]
-        rows.append((source, node, observed[node] if source == QUERY else float(A[source, node])))
+        walked.append((source, node, observed[node] if source == QUERY else affinity_of(rows, source, node)))
         node, hops = source, hops - 1
-    src, dst, affinity = (np.array(column) for column in zip(*reversed(rows), strict=True))
+    src, dst, affinity = (np.array(column) for column in zip(*reversed(walked), strict=True))
     return Path(src, dst, affinity, np.cumprod(affinity))
+
+
+def affinity_of(rows: Rows, src: int, dst: int) -> float:
+    """Look up the affinity of an edge."""
+    neighbors, affinities = rows(src)
+    return float(affinities[np.flatnonzero(neighbors == dst)[0]])

@@ -1,118 +1,89 @@
-"""Vector instructions on four lanes: the inner loops of the small systems, as LLVM code.
+"""Vector instructions on eight lanes: the inner loops of the small systems, as LLVM code.
 
-numba leaves four neighbouring numbers to four instructions; said as a vector of four they take one. The loops
-take arrays (n, 4) float64 in C order. Nothing is reordered or contracted: the result of each lane is that of
-plain numbers.
+numba leaves eight neighbouring numbers to eight instructions; said as a vector they take one or two. The
+loops take arrays (n, 8), float64 or float32, in C order; dots are summed in float64, row after row. The lanes
+do not touch each other, and zeros add nothing to a sum.
+
+A sum waits for the one before it, so four rows are added up side by side (sliced ELLPACK: Monakov et al.,
+"Automatically tuning sparse matrix-vector multiplication for GPU architectures", HiPEAC 2010): entry k of
+row r of slice g lies at ``4 (starts[g] + k) + r``, and shorter rows of a slice end in zeros.
 """
 
-from llvmlite import ir
-from numba.core import cgutils, types
+from numba import types
 from numba.extending import intrinsic
 
-LANES = 4
-DOUBLE, LONG = ir.DoubleType(), ir.IntType(64)
-VECTOR = ir.VectorType(DOUBLE, LANES)
+from resight.diffusion.compiled import INT, Emitter, open_arrays
+
+LANES, ROWS = 8, 4
 
 
 # ruff: noqa: ANN001, ANN201, ANN202
-class Code:
-    """Loads and stores of one function that is being compiled."""
+@intrinsic
+def subtract_product(typing, matrix, x, q, mask, dots):  # type: ignore[no-untyped-def]
+    """Do ``q = mask (x - M x)`` and ``dots = x . q``; the matrix is starts, columns, values in slices."""
+    signature = types.void(matrix, x, q, mask, dots)
 
-    def __init__(self, context, builder, signature, args) -> None:  # type: ignore[no-untyped-def]
-        self.context, self.builder, self.types, self.args = context, builder, signature.args, args
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        emit = Emitter(builder, context.get_data_type(kinds[1].dtype), LANES)
+        members = [builder.extract_value(args[0], i) for i in range(3)]
+        starts, columns, values = open_arrays(context, builder, kinds[0].types, members)
+        source, target, own, out = open_arrays(context, builder, kinds[1:], args[1:])
+        total = emit.variable(emit.wide)
+        with emit.loop(INT(0), builder.sdiv(builder.extract_value(source.shape, 0), INT(ROWS))) as (g, _):
+            products = [emit.variable(emit.vector) for _ in range(ROWS)]
+            span = emit.load_int(starts, g), emit.load_int(starts, builder.add(g, INT(1)))
+            with emit.loop(*span) as (k, _):
+                first = builder.mul(k, INT(ROWS))
+                for r, product in enumerate(products):
+                    at = builder.add(first, INT(r))
+                    weight = emit.repeat(builder.load(builder.gep(values.data, [at])))
+                    entry = emit.load(source, emit.load_int(columns, at))
+                    builder.store(emit.fused(weight, entry, builder.load(product)), product)
+            for r, product in enumerate(products):
+                row = builder.add(builder.mul(g, INT(ROWS)), INT(r))
+                before = emit.load(source, row)
+                value = builder.fmul(emit.load(own, row), builder.fsub(before, builder.load(product)))
+                emit.store(value, target, row)
+                emit.add_product(total, before, value)
+        emit.store(builder.load(total), out, INT(0))
+        return context.get_dummy_value()
 
-    def pointer(self, number, vectors=False):  # type: ignore[no-untyped-def]
-        """Give the data of the array that is argument ``number``, as vectors where asked."""
-        array = self.context.make_array(self.types[number])(self.context, self.builder, self.args[number])
-        return self.builder.bitcast(array.data, VECTOR.as_pointer()) if vectors else array.data
-
-    def load(self, pointer, index):  # type: ignore[no-untyped-def]
-        """Load an element; no more than the alignment of a number is assumed."""
-        return self.builder.load(
-            self.builder.gep(pointer, [index]), align=8 if pointer.type.pointee == VECTOR else None
-        )
-
-    def store(self, value, pointer, index) -> None:  # type: ignore[no-untyped-def]
-        """Store a vector."""
-        self.builder.store(value, self.builder.gep(pointer, [index]), align=8)
-
-    def splat(self, number):  # type: ignore[no-untyped-def]
-        """Repeat a number in every lane."""
-        vector = ir.Constant(VECTOR, ir.Undefined)
-        for lane in range(LANES):
-            vector = self.builder.insert_element(vector, number, ir.Constant(LONG, lane))
-        return vector
+    return signature, generate
 
 
 @intrinsic
-def subtract_row(typing, columns, values, span, x, q, i):  # type: ignore[no-untyped-def]
-    """Do the entries ``span`` (start, stop) of upper row ``i``: ``q[i] -= v x[c]``, ``q[c] -= v x[i]``."""
+def descend_rows(typing, y, x, a, dots):  # type: ignore[no-untyped-def]
+    """Do ``y += a x`` for a (8,), and ``dots = y . y``."""
+    signature = types.void(y, x, a, dots)
 
     def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        code = Code(context, builder, signature, args)
-        rows, entries = code.pointer(0), code.pointer(1)
-        source, target = code.pointer(3, vectors=True), code.pointer(4, vectors=True)
-        start, stop = cgutils.unpack_tuple(builder, args[2])
-        own = code.load(source, args[5])
-        total = cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * LANES))
-        with cgutils.for_range(builder, builder.sub(stop, start)) as loop:
-            e = builder.add(start, loop.index)
-            c = builder.zext(code.load(rows, e), LONG)
-            v = code.splat(code.load(entries, e))
-            builder.store(builder.fadd(builder.load(total), builder.fmul(v, code.load(source, c))), total)
-            code.store(builder.fsub(code.load(target, c), builder.fmul(v, own)), target, c)
-        code.store(builder.fsub(code.load(target, args[5]), builder.load(total)), target, args[5])
+        emit = Emitter(builder, context.get_data_type(signature.args[0].dtype), LANES)
+        target, source, scale, out = open_arrays(context, builder, signature.args, args)
+        factor, total = emit.load(scale, INT(0)), emit.variable(emit.wide)
+        with emit.loop(INT(0), builder.extract_value(target.shape, 0)) as (row, _):
+            moved = emit.fused(factor, emit.load(source, row), emit.load(target, row))
+            emit.store(moved, target, row)
+            emit.add_product(total, moved, moved)
+        emit.store(builder.load(total), out, INT(0))
         return context.get_dummy_value()
 
-    return types.void(columns, values, span, x, q, i), generate
+    return signature, generate
 
 
-def compile_update(formula):  # type: ignore[no-untyped-def]
-    """Compile a pass over the rows of ``y`` and ``x`` (n, 4): a new y and a term that ``dots`` (4,) sums.
+@intrinsic
+def advance_rows(typing, f, p, r, t, beta):  # type: ignore[no-untyped-def]
+    """Do ``f += t p`` and ``p = r + beta p`` for t and beta (8,)."""
+    signature = types.void(f, p, r, t, beta)
 
-    The factor ``a`` is the same for all rows, (4,), or one for each, (n, 4).
-    """
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        emit = Emitter(builder, context.get_data_type(signature.args[0].dtype), LANES)
+        F, P, R, *steps = open_arrays(context, builder, signature.args, args)
+        step, turn = (emit.load(array, INT(0)) for array in steps)
+        with emit.loop(INT(0), builder.extract_value(F.shape, 0)) as (row, _):
+            before = emit.load(P, row)
+            emit.store(emit.fused(step, before, emit.load(F, row)), F, row)
+            emit.store(emit.fused(turn, before, emit.load(R, row)), P, row)
+        return context.get_dummy_value()
 
-    @intrinsic
-    def update(typing, y, x, a, dots):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            code = Code(context, builder, signature, args)
-            target, source, scale, out = (code.pointer(i, vectors=True) for i in range(4))
-            zero, one_row = ir.Constant(LONG, 0), signature.args[2].ndim == 1
-            total = cgutils.alloca_once_value(builder, ir.Constant(VECTOR, [0.0] * LANES))
-            shape = context.make_array(signature.args[0])(context, builder, args[0]).shape
-            with cgutils.for_range(builder, builder.extract_value(shape, 0)) as loop:
-                i = loop.index
-                factor = code.load(scale, zero if one_row else i)
-                moved, term = formula(builder, code.load(target, i), code.load(source, i), factor)
-                code.store(moved, target, i)
-                builder.store(builder.fadd(builder.load(total), term), total)
-            code.store(builder.load(total), out, zero)
-            return context.get_dummy_value()
-
-        return types.void(y, x, a, dots), generate
-
-    return update
-
-
-def add_formula(builder, y, x, a):  # type: ignore[no-untyped-def]
-    """``y += a x``; terms ``y y``."""
-    moved = builder.fadd(y, builder.fmul(a, x))
-    return moved, builder.fmul(moved, moved)
-
-
-def turn_formula(builder, y, x, a):  # type: ignore[no-untyped-def]
-    """``y = x + a y``; terms ``y``."""
-    moved = builder.fadd(x, builder.fmul(a, y))
-    return moved, moved
-
-
-def mask_formula(builder, y, x, a):  # type: ignore[no-untyped-def]
-    """``y *= a``; terms ``x y``."""
-    moved = builder.fmul(y, a)
-    return moved, builder.fmul(x, moved)
-
-
-add_scaled = compile_update(add_formula)
-turn = compile_update(turn_formula)
-mask_rows = compile_update(mask_formula)
+    return signature, generate

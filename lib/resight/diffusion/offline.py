@@ -8,7 +8,7 @@ j's component (Yang et al., AAAI 2019; the shortlist slices S without renormalis
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,6 +31,12 @@ class Shortlists(NamedTuple):
     offsets: np.ndarray | None = None
     ordinals: np.ndarray | None = None
 
+    def list_of(self, i: int) -> np.ndarray:
+        """Give the list of seed number ``i``; ValueError without lists."""
+        if self.offsets is None or self.ordinals is None:
+            raise ValueError("all nodes take part: there are no lists")
+        return self.ordinals[self.offsets[i] : self.offsets[i + 1]]
+
 
 class OfflineRows(NamedTuple):
     """Rows of Z, each by score descending, then ordinal ascending.
@@ -48,7 +54,7 @@ class OfflineRows(NamedTuple):
     residuals: np.ndarray
 
 
-def solve_offline(
+def solve_offline(  # noqa: PLR0913 - the options are those of a linear solver
     S: sp.csr_array,
     lists: Shortlists,
     *,
@@ -56,6 +62,7 @@ def solve_offline(
     tol: float = 1e-6,
     max_iter: int = 20,
     depth: int | None = None,
+    precision: Literal["float64", "float32"] = "float64",
     threads: int = 1,
 ) -> OfflineRows:
     """Solve ``(I - alpha S) z = (1 - alpha) e_j`` on the shortlist of every seed j.
@@ -71,6 +78,8 @@ def solve_offline(
         Steps of conjugate gradient. Ending before ``tol`` is normal: order settles long before the norm.
     depth : int, optional
         Best entries of a row that are kept; all without it.
+    precision : {"float64", "float32"}
+        Arithmetic of the iterations; the residual, in float64, is that of the scores either way.
 
     Raises
     ------
@@ -91,7 +100,8 @@ def solve_offline(
         np.zeros(b, np.int64),
         np.zeros(b),
     )
-    limits, graph = (float(alpha), float(tol), int(max_iter)), open_graph(S)
+    limits = float(alpha), float(tol), int(max_iter), np.dtype(precision).type(0)
+    graph = open_graph(S)
     with ThreadPoolExecutor(threads) as pool:
         tasks = [pool.submit(solve_seeds, graph, *piece) for piece in cut(lists, limits, rooms, out, threads)]
         for task in tasks:

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from resight.diffusion.local import UNSEEN, sort_best
+from resight.diffusion.local import UNSEEN
 from resight.diffusion.offline import PIECES, Shortlists, open_graph
+from resight.diffusion.sort import sort_best
 from resight.knn.copies import to_offsets
 
 
@@ -35,8 +36,9 @@ def spread_loop(graph, begin, n, state):  # type: ignore[no-untyped-def]
 spread = numba.njit(cache=True, nogil=True)(spread_loop)
 
 
-def grow_loop(graph, seeds, size, counts, out):  # type: ignore[no-untyped-def]
-    """Write up to ``size`` nodes per seed to ``out`` (b, size), and how many to ``counts`` (b,)."""
+def grow_loop(graph, seeds, size, marked, result):  # type: ignore[no-untyped-def]
+    """Write up to ``size`` nodes per seed; ``result``: nodes (b, size), counts (b,), meets (b,)."""
+    out, counts, meets = result
     n_nodes = graph[0].size - 1
     position = np.full(n_nodes, UNSEEN, np.int32)
     order, mass = np.empty(n_nodes, np.uint32), np.empty(n_nodes)
@@ -55,6 +57,7 @@ def grow_loop(graph, seeds, size, counts, out):  # type: ignore[no-untyped-def]
             out[s, i] = order[begin + best[i - begin]]
         for i in range(n):
             position[order[i]] = UNSEEN
+            meets[s] |= marked.size > 0 and marked[order[i]]
         counts[s] = kept
 
 
@@ -72,16 +75,31 @@ def grow_lists(S: sp.csr_array, seeds: np.ndarray, *, size: int, threads: int = 
     ValueError
         ``size`` is below 1 or a seed is no row of ``S``.
     """
+    return grow_marked(S, seeds, np.zeros(0, bool), size=size, threads=threads)[0]
+
+
+def grow_marked(
+    S: sp.csr_array, seeds: np.ndarray, marked: np.ndarray, *, size: int, threads: int = 1
+) -> tuple[Shortlists, np.ndarray]:
+    """Do what `grow_lists` does; say also which walks (b,) bool came by a ``marked`` (n,) bool node.
+
+    A walk comes by nodes that it does not list: the light ones of its last hop.
+    """
     n = S.shape[0]
     if size < 1 or (len(seeds) and (seeds.min() < 0 or seeds.max() >= n)):
         raise ValueError(f"size {size}, seeds of a graph of {n} nodes: out of range")
     size = min(size, n)
     out, counts = np.empty((len(seeds), size), np.int32), np.zeros(len(seeds), np.int64)
+    meets = np.zeros(len(seeds), bool)
     pieces = np.array_split(np.arange(len(seeds)), threads * PIECES if threads > 1 else 1)
     graph = open_graph(S)
     with ThreadPoolExecutor(threads) as pool:
         spans = [slice(i[0], i[-1] + 1) for i in pieces if len(i)]
-        for task in [pool.submit(grow, graph, seeds[p], size, counts[p], out[p]) for p in spans]:
+        results = [(out[p], counts[p], meets[p]) for p in spans]
+        tasks = [
+            pool.submit(grow, graph, seeds[p], size, marked, r) for p, r in zip(spans, results, strict=True)
+        ]
+        for task in tasks:
             task.result()
     listed = out[np.arange(size) < counts[:, None]].astype(np.int64)
-    return Shortlists(seeds, to_offsets(counts), listed)
+    return Shortlists(seeds, to_offsets(counts), listed), meets

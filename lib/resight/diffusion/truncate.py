@@ -31,7 +31,7 @@ def slice_matrix(M: sp.csr_array, nodes: np.ndarray) -> sp.csr_array:
     ascending = nodes[order]
     if (ascending[1:] == ascending[:-1]).any():
         raise ValueError("a shortlist names a node twice")
-    entries, rows = pick_runs(M.indptr.astype(np.int64, copy=False), nodes)
+    entries, rows = pick_runs(M.indptr, nodes)
     at = np.searchsorted(ascending, M.indices[entries])
     inside = np.append(ascending, -1)[at] == M.indices[entries]
     counts = np.bincount(rows[inside], minlength=len(nodes))

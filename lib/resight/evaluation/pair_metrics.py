@@ -7,12 +7,12 @@ with one prediction per query (Ypsilantis et al., "The Met Dataset", NeurIPS D&B
 """
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import rankdata
 
 
 def roc_auc(match_scores: np.ndarray, nonmatch_scores: np.ndarray) -> float:
     """Probability that a matching pair scores above another, ties counting half; (m,) and (u,) float."""
+    from scipy.stats import rankdata  # slow to import: not for every --help
+
     m, u = len(match_scores), len(nonmatch_scores)
     if not m or not u:
         return np.nan
@@ -124,6 +124,8 @@ def classify_neighbors(
     predicted : ndarray, (s,) int64
     confidence : ndarray, (s,) float64
     """
+    from scipy.special import logsumexp
+
     order = np.argsort(-similarity, axis=1, kind="stable")
     scaled = tau * np.take_along_axis(similarity, order, 1).astype(np.float64)
     classes = np.take_along_axis(class_ids, order, 1)

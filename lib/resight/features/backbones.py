@@ -70,10 +70,14 @@ class Backbone:
         list of Tensor, each (b, d, h', w') float32
             One per layer; (b, d) where the network itself pools.
         """
+        return self.run(self.prepare(pixels))
+
+    def run(self, x: "Tensor") -> "list[Tensor]":
+        """Run normalised photos (b, 3, h, w); the maps of `maps`."""
         import torch
 
         with torch.inference_mode():
-            outputs = {"head": self.network(self.prepare(pixels))} | vars(self.caught)
+            outputs = {"head": self.network(x)} | vars(self.caught)
             vars(self.caught).clear()
             return [outputs[layer].float() for layer in self.layers]
 

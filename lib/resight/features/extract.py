@@ -5,28 +5,21 @@ order of the photos only: a chunk gives the same bytes whenever it is run on the
 sizes of a photo are pooled as in Radenovic et al. (TPAMI 2018, section 3.5).
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from resight.features.describe import Describer, build_describer
+from resight.features.photos import Box, Failure, clip_box, decode_photo, map_ahead, one_native_thread
 from resight.features.settings import ExtractSettings
 from resight.features.whitening import Whitening
-from resight.images.decode import DecodeError, decode_image
 from resight.images.resize import fit_longer_side
 
 __all__ = ["Extracted", "Regions", "extract_contents"]
 
 TINY = 1e-12
 DECODED_SIDE = 2  # JPEGs are decoded at twice the largest size or more, then averaged down
-AHEAD = 4  # decoded photos that wait, per thread
-A = TypeVar("A")
-B = TypeVar("B")
-Box = tuple[int, int, int, int]
 Sizes = dict[tuple[int, ...], np.ndarray]  # which sizes of the settings -> pixels (h, w, 3)
 Slot = tuple[int, tuple[int, ...]]  # photo, sizes
 
@@ -65,13 +58,6 @@ class Regions(NamedTuple):
 
     boxes: np.ndarray
     vectors: np.ndarray
-
-
-class Failure(NamedTuple):
-    """Why a photo has no vector."""
-
-    status: str
-    error: str
 
 
 ZERO = Failure("zero", "its descriptor is the zero vector")
@@ -131,53 +117,19 @@ def extract_contents(
     return Extracted(vectors, status, error, fine_regions)
 
 
-@contextmanager
-def one_native_thread(*, torch: bool) -> Iterator[None]:
-    """Keep OpenCV and torch to one thread each: whole photos run side by side instead."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    if torch:
-        from torch import set_num_threads
-
-        set_num_threads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def map_ahead(work: Callable[[A], B], items: Iterable[A], *, n_threads: int) -> Iterator[B]:
-    """Apply ``work`` in order, in threads a few items ahead of the consumer; 0 threads: in this one."""
-    if n_threads == 0:
-        yield from map(work, items)
-        return
-    with ThreadPoolExecutor(n_threads) as pool:
-        waiting: deque[Future[B]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > AHEAD * n_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
 def load_photo(content: bytes | None, box: Box | None, settings: ExtractSettings) -> Sizes | Failure:
     """Decode a file, cut out the box, scale to every size of the settings."""
-    if content is None:
-        return Failure("missing", "the file could not be read")
     longest = DECODED_SIDE * max(settings.sizes) if box is None else None
-    try:
-        pixels = decode_image(content, max_pixels=settings.max_pixels, longer_side=longest).pixels
-    except DecodeError as error:
-        return Failure(error.status, error.reason)
-    if box is not None:
-        y0, x0, y1, x1 = (max(edge, 0) for edge in box)
-        pixels = pixels[y0:y1, x0:x1]
-        if not pixels.size:
-            return Failure("empty_box", f"the box {box} holds no pixels of the photo")
-    return scale_photo(pixels, settings)
+    decoded = decode_photo(content, max_pixels=settings.max_pixels, longer_side=longest)
+    if isinstance(decoded, Failure):
+        return decoded
+    if box is None:
+        return scale_photo(decoded.pixels, settings)
+    part = clip_box(box, *decoded.pixels.shape[:2])
+    if isinstance(part, Failure):
+        return part
+    y0, x0, y1, x1 = part
+    return scale_photo(decoded.pixels[y0:y1, x0:x1], settings)
 
 
 def scale_photo(pixels: np.ndarray, settings: ExtractSettings) -> Sizes:

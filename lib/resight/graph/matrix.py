@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from resight import files
 from resight.diffusion.normalize import normalize_affinity
 from resight.diffusion.order import arrange_graph, order_nodes
+from resight.diffusion.truncate import slice_matrix
 from resight.knn.matrix import map_array, save_array
 
 ARRAYS = ("indptr", "indices", "data", "ids", "places", "degrees")
@@ -69,12 +70,18 @@ class OpenGraph:
         at = np.minimum(np.searchsorted(self.sorted_ids, ids), self.n - 1)
         return np.where(self.sorted_ids[at] == ids, self.places[at], -1).astype(np.int64)
 
-    def affinity(self) -> sp.csr_array:
-        """Compute the affinity A (n, n) back: the path of an explanation multiplies its entries."""
-        roots = np.sqrt(self.degrees)
-        src = np.repeat(np.arange(self.n), np.diff(self.S.indptr))
-        data = np.minimum(self.S.data * roots[src] * roots[self.S.indices], 1.0)
-        return sp.csr_array((data, self.S.indices, self.S.indptr), shape=self.S.shape)
+    def row(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the neighbours (m,) of a node and their affinities (m,), from its row of S alone."""
+        some = slice(self.S.indptr[place], self.S.indptr[place + 1])
+        neighbors, roots = np.asarray(self.S.indices[some]), np.sqrt(self.degrees[place])
+        return neighbors, np.minimum(self.S.data[some] * roots * np.sqrt(self.degrees[neighbors]), 1.0)
+
+    def affinity_among(self, places: np.ndarray) -> sp.csr_array:
+        """Compute the affinities (t, t) among some nodes, different ones, back from their rows of S."""
+        small, roots = slice_matrix(self.S, places), np.sqrt(self.degrees[places])
+        src = np.repeat(np.arange(len(places)), np.diff(small.indptr))
+        small.data = np.minimum(small.data * roots[src] * roots[small.indices], 1.0)
+        return small
 
 
 @lru_cache(maxsize=4)

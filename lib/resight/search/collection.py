@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.sparse as sp
 
 from resight.graph.matrix import GraphFiles, OpenGraph
 from resight.knn.matrix import OpenVectors, VectorFiles, map_array
@@ -102,8 +101,3 @@ class Collection:
         there = np.flatnonzero(self.ordinals >= 0)
         places[self.ordinals[there]] = there
         return places
-
-    @cached_property
-    def affinity(self) -> sp.csr_array:
-        """Affinities by place, for explanations and shortlists."""
-        return self.nodes.affinity()

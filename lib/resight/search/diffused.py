@@ -5,6 +5,7 @@ similarity.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from resight.diffusion.observe import Observations, QueryLists, observe_queries
 from resight.diffusion.offline import answer_offline
 from resight.diffusion.rank import Reached, rank_images
 from resight.diffusion.solve import solve_diffusion
-from resight.diffusion.truncate import solve_truncated
+from resight.diffusion.truncate import slice_matrix, solve_truncated
 from resight.knn.blocks import Lists, search_blocks
 from resight.knn.copies import Rows, list_copies, to_offsets
 from resight.knn.matrix import OpenVectors
@@ -156,14 +157,20 @@ def score_shortlists(
 ) -> Scores:
     """Solve one small system per query, over its nearest images."""
     Y, columns, steps, residuals = to_places(observed, collection), [], [], []
-    graph = collection.affinity if settings.renormalise else collection.nodes.S
+    graph = collection.nodes
+    slice_graph = graph.affinity_among if settings.renormalise else partial(slice_matrix, graph.S)
     for i in range(Y.shape[1]):
         nearest = lists[1][lists[0][i] : lists[0][i + 1]][: settings.shortlist]
         places = collection.places[nearest]
         places = places[places >= 0]
         y = Y[:, [i]].toarray()[places]
         solution = solve_truncated(
-            graph, places, y, renormalise=settings.renormalise, alpha=settings.alpha, tol=settings.tol
+            slice_graph(places),
+            np.arange(len(places)),
+            y,
+            renormalise=settings.renormalise,
+            alpha=settings.alpha,
+            tol=settings.tol,
         )
         f = solution.F[:, 0]
         columns.append((collection.ordinals[places[f != 0]], f[f != 0]))
@@ -208,7 +215,7 @@ def explain_answer(
     places = collection.places[observed.ordinals[own]]
     support, weights = places[places >= 0], np.minimum(observed.weights[own][places >= 0], 1.0)
     targets = collection.places[collection.X.representative_of(ordinals)]
-    found = [explain_result(collection.affinity, support, weights, int(target)) for target in targets]
+    found = [explain_result(collection.nodes.row, support, weights, int(target)) for target in targets]
     return tuple(
         path._replace(src=to_ordinals(path.src, collection), dst=to_ordinals(path.dst, collection))
         for path in found

@@ -25,18 +25,20 @@ from resight.search.describe import (
 )
 from resight.search.diffused import explain_answer, search_distinct
 from resight.search.filter import Filter, parse_filter
+from resight.search.local.answer import Keypoints, LocalIndex, answer_index, ask_index
 from resight.search.moment import Moment, Searched
 from resight.search.rank import answer_queries
-from resight.search.settings import SearchSettings, needs_regions
+from resight.search.settings import SearchSettings, needs_index, needs_regions
 from resight.tables import DUPLICATE_GROUPS, NEIGHBORS
 
 
 class Found(NamedTuple):
-    """Answers: ``results`` has query, rank, image_id, uri, score; ``queries`` a row for every query asked.
+    """Answers: ``results`` has query, rank, image_id, uri, score and region_ix; ``queries`` a row per query.
 
-    ``query`` counts from 0 in the order of asking. ``queries`` has query, status, error, no_support (the
-    graph has nothing near the query: similarity alone ranks), iterations and residual of the solver. A query
-    whose status is not ok has no results.
+    ``query`` counts from 0 in the order of asking; ``region_ix`` is the region that adds most to the score
+    where diffusion over regions reached the image, else null. ``queries`` has query, status, error,
+    no_support (the graph has nothing near the query: similarity alone ranks), iterations and residual of the
+    solver. A query whose status is not ok has no results.
     """
 
     results: pa.Table
@@ -96,6 +98,8 @@ class Searcher:
         if wanted.explain:
             raise SettingError("explain: call explain(query, image)")
         moment = self.moment
+        if needs_index(wanted):
+            return self.search_local(list_queries(query), moment, wanted, filter)
         searched = moment.open(wanted)
         asked = self.read_queries(query, moment, searched)
         collection = searched.collection
@@ -109,6 +113,17 @@ class Searcher:
         Q, own = asked.Q[usable], asked.own[usable]
         answers = answer_queries(Q, own, collection, wanted, threads=self.threads, regions=regions)
         return tabulate(moment, searched, asked, dict(zip(usable.tolist(), answers, strict=True)))
+
+    def search_local(
+        self, queries: Sequence[Query], moment: Moment, wanted: SearchSettings, filter: Filter
+    ) -> Found:
+        """Rank the images of an index by local features."""
+        local = moment.local
+        allowed = moment.allow(parse_filter(filter), local) if filter else None
+        with self.describing:
+            keypoints = ask_index(queries, moment, local, threads=self.threads)
+        answers = answer_index(queries, keypoints, local, wanted, allowed)
+        return tabulate(moment, local, keypoints, answers)
 
     def neighbors(self, image: int | str) -> pa.Table:
         """List the nearest images of one, given by its id or uri: rank, image_id, uri, similarity."""
@@ -198,7 +213,9 @@ def attach_regions(asked: Asked, moment: Moment, searched: Searched) -> Asked:
     return asked._replace(regions=regions, status=status, error=error)
 
 
-def tabulate(moment: Moment, searched: Searched, asked: Asked, answers: Mapping[int, Answer]) -> Found:
+def tabulate(
+    moment: Moment, searched: Searched | LocalIndex, asked: Asked | Keypoints, answers: Mapping[int, Answer]
+) -> Found:
     """Lay out the answers of the queries that are usable."""
     X, n = searched.collection.X, len(asked.status)
     ids = X.id_of(join([answer.ordinals for answer in answers.values()], np.int64))
@@ -210,6 +227,7 @@ def tabulate(moment: Moment, searched: Searched, asked: Asked, answers: Mapping[
             "image_id": ids,
             "uri": moment.uris_of(ids),
             "score": join([answer.scores for answer in answers.values()], np.float32),
+            "region_ix": join_regions([*answers.values()]),
         }
     )
     flags = [answers.get(i) for i in range(n)]
@@ -224,6 +242,13 @@ def tabulate(moment: Moment, searched: Searched, asked: Asked, answers: Mapping[
         }
     )
     return Found(results, queries)
+
+
+def join_regions(answers: Sequence[Answer]) -> pa.Array:
+    """Give the regions (m,) int32 of all results; null where diffusion over regions did not reach one."""
+    nowhere = [np.full(len(a.ordinals), -1) if a.regions is None else a.regions for a in answers]
+    regions = join(nowhere, np.int32)
+    return pa.array(regions, pa.int32(), mask=regions < 0)
 
 
 def join(pieces: Iterable[np.ndarray], dtype: type) -> np.ndarray:

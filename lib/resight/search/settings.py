@@ -9,11 +9,21 @@ class SearchSettings(Config, frozen=True):
     """Settings of one search; defaults are those of the papers where these say any."""
 
     method: Annotated[
-        Literal["global", "average_qe", "alpha_qe", "diffusion", "offline_diffusion", "regional_diffusion"],
+        Literal[
+            "global",
+            "average_qe",
+            "alpha_qe",
+            "diffusion",
+            "offline_diffusion",
+            "regional_diffusion",
+            "asmk",
+            "hqe",
+        ],
         Meta(
             description="global: similarity; average_qe, alpha_qe: query expansion; diffusion: over the "
             "graph; offline_diffusion: by the table manifold_neighbors, without a solve; regional_diffusion: "
-            "over the graph of regions"
+            "over the graph of regions; asmk: by local features, over an inverted file; hqe: the same, the "
+            "query expanded by its sure matches"
         ),
     ] = "global"
     depth: Annotated[int | Literal["all"], Meta(description="results per query, or all")] = 100
@@ -53,6 +63,25 @@ class SearchSettings(Config, frozen=True):
     renormalise: Annotated[
         bool, Meta(description="degrees within the shortlist (else those of the whole graph)")
     ] = True
+    assignments: Annotated[
+        int, Meta(ge=1, description="visual words per keypoint of a query (asmk, hqe)")
+    ] = 5
+    asmk_alpha: Annotated[
+        float, Meta(gt=0, description="exponent of the similarity of two codes (asmk, hqe)")
+    ] = 3.0
+    asmk_tau: Annotated[
+        float, Meta(ge=-1, lt=1, description="codes of at most this similarity count nothing (asmk, hqe)")
+    ] = 0.0
+    hqe_shortlist: Annotated[
+        int, Meta(ge=1, description="first images among which reliable ones are looked for (hqe)")
+    ] = 100
+    hqe_similarity: Annotated[
+        float, Meta(ge=-1, lt=1, description="codes of more than this similarity match (hqe)")
+    ] = 0.5
+    hqe_matches: Annotated[int, Meta(ge=1, description="matches that make an image reliable (hqe)")] = 5
+    hqe_share: Annotated[
+        float, Meta(ge=0, description="new words of an expanded query, as a share of its own (hqe)")
+    ] = 0.5
     explain: Annotated[
         int, Meta(ge=0, description="results per query whose chain of images is written (diffusion)")
     ] = 0
@@ -84,6 +113,16 @@ def needs_graph(settings: SearchSettings) -> bool:
 def needs_regions(settings: SearchSettings) -> bool:
     """Whether a search walks along the edges of a graph of regions."""
     return settings.method == "regional_diffusion"
+
+
+def needs_index(settings: SearchSettings) -> bool:
+    """Whether a search compares local features over an inverted file."""
+    return settings.method in ("asmk", "hqe")
+
+
+def needs_vectors(settings: SearchSettings) -> bool:
+    """Whether a search reads one vector per image."""
+    return not needs_index(settings)
 
 
 def needs_manifold(settings: SearchSettings) -> bool:

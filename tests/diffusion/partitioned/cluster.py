@@ -33,7 +33,7 @@ def main(folder):
         queries = session.createDataFrame(rows, "query_id long, vector binary").repartition(2)
         settings = SearchSettings(method="diffusion", depth=10, tol=1e-9)
         found = search_partitioned(
-            queries, (searched.vectors, parts), settings, str(folder / "search"), source_dtype="float32"
+            queries, (searched, parts), settings, str(folder / "search"), source_dtype="float32"
         )
         whole = search(queries, searched, settings, source_dtype="float32")
         for name, answers in (("partitioned", found), ("replicated", whole)):

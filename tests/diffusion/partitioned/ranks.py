@@ -62,7 +62,8 @@ def save_parts(folder, S, n_parts, ids=None):
     for start, stop in pairwise(bounds):
         own = (S.row >= start) & (S.row < stop)
         entries = (S.row[own].astype(np.int64), S.col[own].astype(np.int64), S.data[own])
-        parts.append(save_rows(str(folder), (int(start), int(stop)), ids[start:stop], entries))
+        nodes = ids[start:stop], np.ones(stop - start)
+        parts.append(save_rows(str(folder), (int(start), int(stop)), nodes, entries))
     layout = PartitionedFiles(str(folder), n, S.nnz, tuple(parts))
     layout.save()
     return layout

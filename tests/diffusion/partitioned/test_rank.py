@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+from dataclasses import replace
 from itertools import pairwise
 from threading import BrokenBarrierError
 
@@ -12,6 +13,7 @@ from resight.diffusion.partitioned.halo import build_rank_graph
 from resight.diffusion.partitioned.parts import load_partitioned_files
 from resight.diffusion.partitioned.rank import LANES, RankWork, best_entries
 from resight.diffusion.solve import solve_diffusion
+from resight.knn.matrix import save_array
 from tests.diffusion.graphs import observe_some, patchy_affinity, scattered_affinity
 from tests.diffusion.partitioned.ranks import read_scores, run_ranks, save_observed, save_parts
 
@@ -61,15 +63,67 @@ def test_a_rank_sends_the_halo_of_the_graph_and_no_more(S, Y, n_parts, tmp_path)
     work, ids = prepare(tmp_path, S, Y[:, :lanes], n_parts)
     _, steps, _, reports = read_scores(solve(work, n_parts), ids, lanes)
     bounds, is_linked = work.graph.bounds, S.toarray() > 0
-    swaps = int(steps.max()) + 1  # one per iteration, one for the true residual
+    n_bytes = 8 * (count_lanes(steps, lanes) + lanes)  # of a row in all iterations, and in the true residual
     for rank, report in enumerate(map(json.loads, reports)):
         start, stop = bounds[rank], bounds[rank + 1]
         others = [(a, b) for a, b in pairwise(bounds) if a != start]
         needed = sum(int(is_linked[a:b, start:stop].any(axis=0).sum()) for a, b in others)
-        assert report["halo_bytes"] == needed * lanes * 8 * swaps
+        assert report["halo_bytes"] == needed * n_bytes
         inside = np.r_[0:start, stop : S.shape[0]]
         assert report["halo"] == is_linked[start:stop][:, inside].any(axis=0).sum()
         assert report["need_bytes"] == 8 * report["halo"]
+
+
+def count_lanes(steps, lanes):
+    """Count the columns that are sent in all iterations: those that move, and zeros up to a power of two."""
+    total = 0
+    for number in range(1, int(steps.max()) + 1):
+        n_moving = int((steps >= number).sum())
+        if 2 * n_moving <= lanes:
+            lanes = 1 << (n_moving - 1).bit_length()
+        total += lanes
+    return total
+
+
+def test_columns_that_have_converged_are_no_longer_sent(S, Y, tmp_path):
+    seen = Y[:, :LANES].copy()
+    isolated = np.flatnonzero(np.diff(S.indptr) == 0)
+    seen[:, 3:] = 0
+    seen[isolated[0], 3:] = 1  # solved in one step
+    work, ids = prepare(tmp_path, S, seen, 2)
+    F, steps, _, reports = read_scores(solve(work, 2), ids, LANES)
+    assert (steps[:3] > 20).all()
+    assert (steps[3:] <= 1).all()
+    np.testing.assert_allclose(F, solve_diffusion(S, seen, tol=1e-10).F, rtol=1e-8, atol=1e-12)
+    sent = json.loads(reports[0])["halo_bytes"]
+    row = 8 * (count_lanes(steps, LANES) + LANES)
+    assert sent % row == 0
+    assert row < 0.4 * 8 * LANES * (steps.max() + 1)
+
+
+@pytest.mark.parametrize("n_parts", [1, 3])
+def test_float32_reaches_the_residual_of_float64_and_sends_half(S, Y, n_parts, tmp_path):
+    work, ids = prepare(tmp_path, S, Y, n_parts, precision="float32")
+    F, steps, residuals, reports = read_scores(solve(work, n_parts), ids, Y.shape[1])
+    np.testing.assert_allclose(F, solve_diffusion(S, Y, tol=1e-10).F, rtol=1e-8, atol=1e-12)
+    assert residuals.max() <= 1e-10
+    (tmp_path / "wide").mkdir()
+    wide, _ = prepare(tmp_path / "wide", S, Y, n_parts)
+    expected = read_scores(solve(wide, n_parts), ids, Y.shape[1])
+    sent = [sum(json.loads(r)["halo_bytes"] for r in rows) for rows in (reports, expected[3])]
+    assert sent[0] * expected[1].sum() <= 0.7 * sent[1] * steps.sum()  # for each iteration of a query
+
+
+def test_only_allowed_nodes_are_given(S, Y, tmp_path):
+    work, ids = prepare(tmp_path, S, Y, 2, depth=5)
+    some = np.sort(ids[::3])
+    name = save_array(str(tmp_path), "allowed", some)
+    given = read_scores(solve(replace(work, allowed=(str(tmp_path), name)), 2), ids, Y.shape[1])[0]
+    full = np.where(np.isin(ids, some)[:, None], solve_diffusion(S, Y, tol=1e-10).F, 0)
+    for j in range(Y.shape[1]):
+        assert (given[~np.isin(ids, some), j] == 0).all()
+        best = np.sort(full[:, j])[::-1][:5]
+        np.testing.assert_allclose(np.sort(given[:, j])[::-1][:5], best, rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_parts", [2, 3, 7])

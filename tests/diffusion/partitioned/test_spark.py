@@ -8,6 +8,7 @@ from resight.config import SettingError
 from resight.diffusion.normalize import normalize_affinity
 from resight.diffusion.partitioned.parts import load_partitioned_files
 from resight.diffusion.partitioned.rank import RankWork
+from resight.diffusion.partitioned.rows import PartedRows
 from resight.diffusion.partitioned.spark import FOUND, explain_refusal, list_reports, run_ranks, solve_ranks
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.solve import solve_diffusion
@@ -61,6 +62,19 @@ def test_the_parts_hold_the_normalised_graph_of_all_nodes(layout, made):
     assert load_partitioned_files(layout.folder) == layout
 
 
+def test_single_rows_hold_the_affinity(layout, made):
+    rows, ids = PartedRows(layout), np.asarray(made[1])
+    ordinals = rows.find(np.append(ids, -7))
+    assert ordinals[-1] == -1
+    assert sorted(ordinals[:-1]) == list(range(layout.n))
+    np.testing.assert_array_equal(rows.ids_of(ordinals[:-1]), ids)
+    for i in range(0, len(ids), 5):
+        found = np.zeros(layout.n)
+        neighbors, affinities = rows.row(int(ordinals[i]))
+        found[neighbors] = affinities
+        np.testing.assert_allclose(found[ordinals[:-1]], made[2][i], rtol=1e-12)
+
+
 def test_parts_are_about_equal_and_neighbours_are_close(layout):
     S = read_graph(layout)[1]
     cost = np.array([part.nnz + 4 * (part.stop - part.start) for part in layout.parts])
@@ -109,7 +123,7 @@ def test_a_stage_whose_rank_is_killed_goes_on_and_opens_only_its_own_files(spark
     assert needed < swaps[1] <= needed + 10 < needed + 22
     for rank, part in enumerate(halves.parts):
         opened = "\n".join(path.read_text() for path in log.glob(f"{rank}-*.opened"))
-        assert all(name in opened for _, name in part.names)
+        assert all((name in opened) == (array != "roots") for array, name in part.names)
         others = [name for _, name in halves.parts[1 - rank].names]
         assert not any(name in opened for name in others)
     reports = list(map(json.loads, list_reports(found)))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -5,11 +7,13 @@ import pytest
 from resight.arrow import vectors_to_arrow
 from resight.config import SettingError
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
+from resight.knn.matrix import save_array
 from resight.search.partitioned.spark import search_partitioned
 from resight.search.settings import SearchSettings
-from resight.search.spark import search, unpack_results
+from resight.search.spark import search, unpack_explanations, unpack_results
 from tests.diffusion.partitioned.tables import graph_tables, save_planted
 
+MORE = {"depth": "all", "explain": 3, "precision": "float32"}
 SETTINGS = SearchSettings(method="diffusion", depth=9, tol=1e-9, alpha=0.9)
 
 
@@ -29,19 +33,43 @@ def queries(spark, made):
     return spark.createDataFrame(rows[::-1], "query_id long, vector binary, image_id long").repartition(3)
 
 
+def mask(searched, folder):
+    """Allow two thirds of the images, copies among them and not."""
+    allowed = np.arange(searched.vectors.n) % 3 > 0
+    return replace(searched, allowed=(str(folder), save_array(str(folder), "mask", allowed)))
+
+
+def compare_hops(answers, expected_answers, n):
+    """See that the chains to the first ``n`` results are the same, but for chains that are as strong."""
+    keys = [("query_id", "ascending"), ("image_id", "ascending"), ("hop", "ascending")]
+    rows, others = (
+        unpack_explanations(a).toArrow().sort_by(keys).to_pylist() for a in (answers, expected_answers)
+    )
+    assert (len(rows) > 20) == bool(n)
+    ends, expected = ({(row["query_id"], row["image_id"]): row for row in side} for side in (rows, others))
+    assert len(ends.keys() & expected.keys()) >= 0.8 * max(len(ends), len(expected))  # but for ties of rank
+    for key in ends.keys() & expected.keys():
+        assert ends[key]["product"] == pytest.approx(expected[key]["product"], rel=1e-9)
+        assert ends[key]["dst"] == expected[key]["dst"]
+
+
 def ranked(answers):
     rows = unpack_results(answers, "diffusion").toArrow()
     return rows.sort_by([("query_id", "ascending"), ("rank", "ascending")])
 
 
-@pytest.mark.parametrize(("n_parts", "depth"), [(1, 9), (2, "all")])
-def test_the_answers_are_those_of_the_replicated_path(made, queries, tmp_path, n_parts, depth):
+@pytest.mark.parametrize(("n_parts", "options"), [(1, {"depth": 9}), (2, MORE)])
+def test_the_answers_are_those_of_the_replicated_path(made, queries, tmp_path, n_parts, options):
     searched, tables = made
-    settings = msgspec.structs.replace(SETTINGS, depth=depth)
+    settings = msgspec.structs.replace(SETTINGS, **options)
+    if options is MORE:
+        searched = mask(searched, tmp_path)
     parts = write_partitioned_files(tables, str(tmp_path / "graph"), n_parts=n_parts)
-    files = (searched.vectors, parts)
-    answers = search_partitioned(queries, files, settings, str(tmp_path / "s"), source_dtype="float32")
-    expected_answers = search(queries, searched, settings, source_dtype="float32")
+    answers = search_partitioned(
+        queries, (searched, parts), settings, str(tmp_path / "s"), source_dtype="float32"
+    ).cache()
+    expected_answers = search(queries, searched, settings, source_dtype="float32").cache()
+    compare_hops(answers, expected_answers, settings.explain)
     found, expected = ranked(answers), ranked(expected_answers)
     assert found["query_id"].equals(expected["query_id"])
     np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-6, atol=1e-9)
@@ -56,4 +84,4 @@ def test_the_answers_are_those_of_the_replicated_path(made, queries, tmp_path, n
 def test_what_only_another_path_can_do_is_refused(made, queries, tmp_path):
     settings = msgspec.structs.replace(SETTINGS, shortlist=5)
     with pytest.raises(SettingError, match="partitioned is for the method diffusion"):
-        search_partitioned(queries, (made[0].vectors, None), settings, str(tmp_path))
+        search_partitioned(queries, (made[0], None), settings, str(tmp_path))

@@ -7,6 +7,6 @@ methods for sparse linear systems", 2003, chapter 11), sums in the order of the 
 
 Modules: ``parts`` (the files), ``halo`` (what is exchanged), ``exchange`` and ``torch_exchange`` (how),
 ``solve`` (a block of queries on one rank), ``keep`` (iterates that outlive an executor), ``rank`` (all blocks
-of a rank), ``slots`` (whether a barrier stage can run), ``storage/spark`` (writing the parts), ``spark`` (the
-stage). Reads ``nodes``, ``edges``, ``components``.
+of a rank), ``rows`` (single rows, for explanations), ``slots`` (whether a barrier stage can run),
+``storage/spark`` (writing the parts), ``spark`` (the stage). Reads ``nodes``, ``edges``, ``components``.
 """

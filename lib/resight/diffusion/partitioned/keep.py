@@ -18,23 +18,26 @@ from resight import files
 class Iterate:
     """Where conjugate gradient is for a block of s queries, on a rank of m rows with a halo of h.
 
-    ``F``, ``R`` (m, s): scores and residual. ``P`` (m + h, s): direction; the halo is not part of the state.
-    ``rho`` (s,): squared length of the residual over all ranks. ``steps`` (s,) int64: iterations of each
-    column. ``last`` (s,): the true residual at the last restart. ``is_open`` (s,) bool: still being solved.
-    ``number``: iterations of the block.
+    ``F`` (m, s) float64: scores so far. ``f``, ``r`` (m, lanes): the correction under way and its residual,
+    over ``scale``, in the precision of the iterations; ``p`` (m + h, lanes): direction, whose halo is no part
+    of the state. Of each column, (s,): ``rho``, the squared length of r over all ranks; ``steps`` int64, its
+    iterations; ``last``, the true residual at the last restart; ``lane`` int64, its place in f, r and p, -1
+    where it is not being solved; ``scale``. ``number``: iterations of the block.
     """
 
     F: np.ndarray
-    R: np.ndarray
-    P: np.ndarray
+    f: np.ndarray
+    r: np.ndarray
+    p: np.ndarray
     rho: np.ndarray
     steps: np.ndarray
     last: np.ndarray
-    is_open: np.ndarray
+    lane: np.ndarray
+    scale: np.ndarray
     number: int = 0
 
 
-LARGE = ("F", "R", "P")
+LARGE = ("F", "f", "r", "p")
 SMALL = tuple(field.name for field in fields(Iterate) if field.name not in LARGE)
 
 
@@ -67,10 +70,10 @@ class Keep:
 
     def load(self, block: int, number: int, n_halo: int) -> Iterate:
         """Read an iterate that `save` wrote, with room for a halo."""
-        F, R, P = (read_array(self.path(block, number, name)) for name in LARGE)
-        rho, steps, last, is_open, _ = read_array(self.path(block, number, "state"))
-        P = np.concatenate([P, np.zeros((n_halo, P.shape[1]))])
-        return Iterate(F, R, P, rho, steps.astype(np.int64), last, is_open > 0, number)
+        F, f, r, p = (read_array(self.path(block, number, name)) for name in LARGE)
+        rho, steps, last, lane, scale, _ = read_array(self.path(block, number, "state"))
+        p = np.concatenate([p, np.zeros((n_halo, p.shape[1]), p.dtype)])
+        return Iterate(F, f, r, p, rho, steps.astype(np.int64), last, lane.astype(np.int64), scale, number)
 
     def drop(self, block: int, numbers: list[int]) -> None:
         """Delete iterates, the file that makes them whole first."""

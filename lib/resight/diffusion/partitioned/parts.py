@@ -1,7 +1,8 @@
 """Files of a graph cut into parts of consecutive ordinals, about equally many edges each.
 
 Of each part: ``indptr`` (m + 1,) and ``indices`` (nnz,), columns as ordinals of the whole graph, ``data``
-(nnz,) float64 are rows of the normalised affinity S; ``ids`` (m,) int64 are its nodes.
+(nnz,) float64 are rows of the normalised affinity S; ``ids`` (m,) int64 are its nodes. No rank opens their
+``roots`` (m,) float64, square roots of the degrees, with which explanations have the affinity back.
 """
 
 import json
@@ -44,8 +45,8 @@ class PartitionedFiles:
     def open(self, number: int) -> "OpenPart":
         """Map the files of one part into memory, and of no other."""
         part = self.parts[number]
-        arrays = {array: map_array(self.folder, name) for array, name in part.names}
-        return OpenPart(part.start, part.stop, *(arrays[array] for array in ARRAYS))
+        names = dict(part.names)
+        return OpenPart(part.start, part.stop, *(map_array(self.folder, names[array]) for array in ARRAYS))
 
     def save(self) -> None:
         """Write the list of parts."""
@@ -75,7 +76,10 @@ class OpenPart(NamedTuple):
 
 
 def save_rows(
-    folder: str, span: tuple[int, int], ids: np.ndarray, entries: tuple[np.ndarray, np.ndarray, np.ndarray]
+    folder: str,
+    span: tuple[int, int],
+    nodes: tuple[np.ndarray, np.ndarray],
+    entries: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> GraphPart:
     """Write the rows of one part.
 
@@ -83,8 +87,8 @@ def save_rows(
     ----------
     span : start, stop
         Ordinals of the part.
-    ids : ndarray, (m,) int64
-        Its nodes, by ordinal.
+    nodes : ids (m,) int64 and roots (m,) float64
+        Its nodes, by ordinal, and the square roots of their degrees.
     entries : rows, columns (nnz,) int64 and values (nnz,) float64
         Entries of S in any order, by ordinal.
     """
@@ -94,8 +98,9 @@ def save_rows(
     offsets = np.concatenate([[0], np.cumsum(counts)])
     largest = max(len(rows), int(columns.max(initial=0)))
     kind = np.int32 if largest <= np.iinfo(np.int32).max else np.int64
-    arrays = (offsets.astype(kind), columns[sort].astype(kind), values[sort], ids)
-    names = tuple((name, save_array(folder, name, a)) for name, a in zip(ARRAYS, arrays, strict=True))
+    arrays = (offsets.astype(kind), columns[sort].astype(kind), values[sort], *nodes)
+    named = zip((*ARRAYS, "roots"), arrays, strict=True)
+    names = tuple((name, save_array(folder, name, array)) for name, array in named)
     return GraphPart(*span, len(rows), names)
 
 

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +14,13 @@ import scipy.sparse as sp
 from resight import files
 from resight.arrow import arrow_to_lists
 from resight.diffusion.partitioned.exchange import Exchange
-from resight.diffusion.partitioned.halo import build_rank_graph
+from resight.diffusion.partitioned.halo import RankGraph, build_rank_graph
 from resight.diffusion.partitioned.keep import Keep
 from resight.diffusion.partitioned.parts import PartitionedFiles
 from resight.diffusion.partitioned.solve import Entries, RankSystem, agree, solve_block
 from resight.diffusion.product import Passes
 from resight.diffusion.solve import round_up
+from resight.knn.matrix import map_array
 
 LANES = 16  # queries solved together: rows of 128 bytes
 FOUND = pa.schema(
@@ -33,6 +36,13 @@ FOUND = pa.schema(
 )
 
 
+class RankNodes(NamedTuple):
+    """The nodes of a rank, by row: ``ids`` (m,) int64; ``allowed`` (m,) bool, which may be given."""
+
+    ids: np.ndarray
+    allowed: np.ndarray
+
+
 @dataclass(frozen=True)
 class RankWork:
     """What a rank is told; small, so a task carries it whole.
@@ -40,7 +50,8 @@ class RankWork:
     ``observed`` is a folder of Parquet files with rows (query_id, nodes, weights), the latter two packed
     int64 and float64. ``limit`` is the most iterations of a query, ``depth`` how many nodes a rank gives for
     it (and those that tie with the last). Every ``every`` iterations the iterate goes to ``folder``, never
-    where that is 0.
+    where that is 0. ``precision`` is that of the iterations. ``allowed`` is the folder and the name of a file
+    of ids (a,) int64, ascending: the nodes that may be given; all without it.
     """
 
     graph: PartitionedFiles
@@ -52,6 +63,8 @@ class RankWork:
     depth: int
     every: int = 25
     threads: int = 1
+    precision: Literal["float64", "float32"] = "float64"
+    allowed: tuple[str, str] | None = None
 
     def __call__(self, exchange: Exchange) -> Iterator[pa.RecordBatch]:
         """Solve for all queries: `FOUND` rows of this rank, block by block, then its report."""
@@ -62,18 +75,39 @@ class RankWork:
         query_ids, Y = read_observed(self.observed, ids)
         keep = Keep(self.folder, exchange.rank, self.every)
         asked, done = exchange.sent, agree(exchange, keep.count_finished())
-        with Passes(graph.S, threads=self.threads) as passes:
-            system = RankSystem(graph, passes, exchange, self.alpha, self.tol, self.limit)
+        nodes = RankNodes(ids, self.mark_allowed(ids))
+        with self.open_system(graph, exchange) as system:
             for block, first in enumerate(range(0, len(query_ids), LANES)):
                 if block >= done:
                     some = slice(first, first + LANES)
-                    rows = self.solve_queries(system, keep, block, query_ids[some], Y[:, some], ids)
+                    rows = self.solve_queries(system, keep, block, query_ids[some], Y[:, some], nodes)
                     keep.finish(block, rows)
                 yield keep.answers(block)
-        held = graph.n_bytes + passes.graph[2].nbytes + ids.nbytes
+        held = graph.n_bytes + system.exact.graph[2].nbytes + ids.nbytes
+        held += 0 if system.fast is system.exact else system.fast.graph[0].nbytes
         figures = {"rows": len(ids), "nnz": graph.S.nnz, "halo": len(graph.halo), "graph_bytes": held}
         sent = {"need_bytes": asked, "halo_bytes": exchange.sent - asked, "blocks_resumed": done}
         yield report_row(exchange.rank, figures | sent)
+
+    @contextmanager
+    def open_system(self, graph: RankGraph, exchange: Exchange) -> Iterator[RankSystem]:
+        """Hold the passes over this rank's rows, and their threads."""
+        limits = self.alpha, self.tol, self.limit
+        with Passes(graph.S, threads=self.threads) as exact:
+            if self.precision == "float64":
+                yield RankSystem(graph, exact, exact, exchange, *limits)
+            else:
+                with Passes(graph.S, np.float32, threads=self.threads) as fast:
+                    yield RankSystem(graph, exact, fast, exchange, *limits)
+
+    def mark_allowed(self, ids: np.ndarray) -> np.ndarray:
+        """Mark which of some nodes may be given, (m,) bool."""
+        if self.allowed is None:
+            return np.ones(len(ids), bool)
+        allowed = map_array(*self.allowed)
+        if not len(allowed):
+            return np.zeros(len(ids), bool)
+        return allowed[np.minimum(np.searchsorted(allowed, ids), len(allowed) - 1)] == ids
 
     def solve_queries(
         self,
@@ -82,18 +116,18 @@ class RankWork:
         block: int,
         query_ids: np.ndarray,
         Y: sp.csc_array,
-        ids: np.ndarray,
+        nodes: "RankNodes",
     ) -> pa.RecordBatch:
         """Solve one block of queries and give the best nodes of each."""
         s = len(query_ids)
         y = Y.tocoo()
         B = Entries(y.row, y.col, y.data * (1 - self.alpha), (Y.shape[0], round_up(s)))
         F, iterations, residuals = solve_block(system, B, block, keep)
-        best = [best_entries(F[:, i], self.depth) for i in range(s)]
+        best = [best_entries(F[:, i] * nodes.allowed, self.depth) for i in range(s)]
         columns = [
             pa.array(query_ids),
             pa.array(np.full(s, system.exchange.rank, np.int32)),
-            pa.array([ids[rows].tobytes() for rows in best], pa.binary()),
+            pa.array([nodes.ids[rows].tobytes() for rows in best], pa.binary()),
             pa.array([F[rows, i].tobytes() for i, rows in enumerate(best)], pa.binary()),
             pa.array(iterations[:s].astype(np.int32)),
             pa.array(residuals[:s]),

@@ -59,7 +59,9 @@ def write_partitioned_files(
         In a task: an edge names a node that the table of nodes does not hold.
     """
     if files.exists(files.join(folder, MANIFEST)):
-        return load_partitioned_files(folder)
+        layout = load_partitioned_files(folder)
+        if all("roots" in dict(part.names) for part in layout.parts):  # older code wrote none
+            return layout
     nodes, edges, components = tables
     usable = nodes.where("status = 'ok' and dup_of is null").select("node_id").join(components, "node_id")
     cells = order_cells(edges, files.join(folder, "order"), max_task_edges=max_task_edges)
@@ -231,13 +233,18 @@ def read_pieces(edges: DataFrame, pieces: list[dict], folder: str, bounds: np.nd
 
 
 def join_rows(edges: DataFrame, nodes: DataFrame) -> DataFrame:
-    """Give entries of S to the parts of their rows: (part, row, dst, value); value is null for the nodes."""
+    """Give entries of S to the parts of their rows: (part, row, dst, value, root).
+
+    The nodes are rows of their own, ``dst`` their ids: of these value is null, of entries root.
+    """
     row = nodes.selectExpr("node_id as src", "part", "ordinal as row", "root as row_root")
     column = nodes.selectExpr("node_id as dst", "ordinal as column", "root as column_root")
     value = sf.least(sf.col("affinity") / (sf.col("row_root") * sf.col("column_root")), sf.lit(1.0))
     joined = edges.select("src", "dst", "affinity").join(row, "src").join(column, "dst")
     entries = joined.select("part", "row", sf.col("column").alias("dst"), value.alias("value"))
-    marked = nodes.selectExpr("part", "ordinal as row", "node_id as dst", "cast(null as double) as value")
+    entries = entries.withColumn("root", sf.lit(None).cast("double"))
+    nothing = "cast(null as double) as value"
+    marked = nodes.selectExpr("part", "ordinal as row", "node_id as dst", nothing, "root")
     return entries.unionByName(marked)
 
 
@@ -248,9 +255,10 @@ def part_writer(folder: str, bounds: np.ndarray) -> Callable[[tuple, pa.Table], 
         number = key[0].as_py()
         is_node = rows["value"].is_null().to_numpy()
         row, dst = rows["row"].to_numpy(), rows["dst"].to_numpy()
-        ids = dst[is_node][np.argsort(row[is_node])]
+        order = np.argsort(row[is_node])
+        nodes = dst[is_node][order], rows["root"].drop_null().to_numpy()[order]
         entries = (row[~is_node], dst[~is_node], rows["value"].drop_null().to_numpy())
-        part = save_rows(folder, (int(bounds[number]), int(bounds[number + 1])), ids, entries)
+        part = save_rows(folder, (int(bounds[number]), int(bounds[number + 1])), nodes, entries)
         names = pa.array([list(map(list, part.names))], pa.list_(pa.list_(pa.string())))
         columns = [pa.array([number], pa.int32()), [part.start], [part.stop], [part.nnz], names]
         return pa.table(columns, names=["part", "start", "stop", "nnz", "names"])

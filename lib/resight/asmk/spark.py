@@ -1,0 +1,170 @@
+"""The tables of an index and its shards: entries, weights of words, norms of images, inverted files."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as sf
+
+from resight import files
+from resight.arrow import arrow_to_lists, lists_to_arrow
+from resight.asmk.binarize import code_bytes
+from resight.asmk.kernel import CUBE, Entries, Selectivity, self_scores
+from resight.asmk.statistics import inverse_roots
+from resight.images.spark import start_tasks, task_numbers
+from resight.knn.matrix import map_array
+from resight.store import spark_schema
+from resight.tables import ENTRIES
+
+__all__ = ["ShardPlace", "list_images", "norm_images", "place_images", "unpack_entries", "write_shards"]
+
+Batches = Iterator[pa.RecordBatch]
+GROUP_IMAGES = 8192  # whose entries one task sums
+WRITTEN = "shard int, n_images int, n_entries long, n_bytes long, sha256 string"
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """Where the shards of a run are written, and how wide their codes and word numbers are."""
+
+    folder: str
+    n_words: int
+    n_bits: int
+
+    def folder_of(self, shard: int) -> str:
+        """Folder of one shard."""
+        return files.join(self.folder, f"{shard:06d}")
+
+
+def unpack_entries(indexed: DataFrame, *, n_bits: int) -> DataFrame:
+    """Take the packed lists of `INDEXED` rows apart: `ENTRIES` rows, one per word and image.
+
+    Without aggregation a row holds the codes of all descriptors of the image in the word, joined.
+    """
+    width = code_bytes(n_bits)
+
+    def unpack(batches: Batches) -> Batches:
+        for batch in batches:
+            offsets, words = arrow_to_lists(batch["words"], "<i4")
+            if not len(words):
+                continue
+            _, codes = arrow_to_lists(batch["codes"], "u1")
+            images = np.repeat(batch["image_id"].to_numpy(), np.diff(offsets))
+            starts = run_starts(images, words)
+            bounds = np.append(starts, len(words)) * width
+            columns = [pa.array(words[starts]), pa.array(images[starts]), lists_to_arrow(bounds, codes)]
+            yield pa.record_batch(columns, names=["word_id", "image_id", "code"])
+
+    usable = indexed.where("words is not null").select("image_id", "words", "codes")
+    return usable.mapInArrow(unpack, spark_schema(ENTRIES))
+
+
+def run_starts(*keys: np.ndarray) -> np.ndarray:
+    """Find where a new combination of ``keys``, each (n,), begins: (m,) int64."""
+    is_first = np.ones(len(keys[0]), bool)
+    is_first[1:] = False
+    for key in keys:
+        is_first[1:] |= key[1:] != key[:-1]
+    return np.flatnonzero(is_first)
+
+
+def norm_images(
+    entries: DataFrame, weights: np.ndarray, *, n_bits: int, n_images: int, selectivity: Selectivity = CUBE
+) -> DataFrame:
+    """Sum what the words of each image weigh: rows (image_id, n_words, norm) of images with entries.
+
+    Parameters
+    ----------
+    entries : DataFrame
+        `ENTRIES` rows.
+    weights : ndarray, (k,) float64
+        Of the words.
+    n_images : int
+        About how many there are: it sets the number of tasks, not the result.
+    selectivity : Selectivity
+        Counts only where an entry holds several codes.
+    """
+    n_groups = max(1, -(-n_images // GROUP_IMAGES))
+    width = code_bytes(n_bits)
+
+    def norm_group(rows: pa.Table) -> pa.Table:
+        rows = rows.sort_by([("image_id", "ascending"), ("word_id", "ascending")])
+        ids, owners = np.unique(rows["image_id"].to_numpy(), return_inverse=True)
+        listed = expand_codes(rows, owners, width, n_bits)
+        own = self_scores(listed, weights, n_images=len(ids), selectivity=selectivity)
+        columns = {"n_words": np.bincount(owners).astype(np.int32), "norm": inverse_roots(own)}
+        return pa.table({"image_id": ids} | columns)
+
+    group = sf.pmod(sf.xxhash64("image_id"), sf.lit(n_groups)).cast("int")
+    grouped = entries.select("word_id", "image_id", "code").groupBy(group.alias("bucket"))
+    return grouped.applyInArrow(norm_group, "image_id long, n_words int, norm double")
+
+
+def expand_codes(rows: pa.Table, owners: np.ndarray, width: int, n_bits: int) -> Entries:
+    """Lay out `ENTRIES` rows with one line per code; ``owners`` (n,) numbers the image of each row."""
+    bounds, flat = arrow_to_lists(rows["code"], "u1")
+    counts = np.diff(bounds) // width
+    words = np.repeat(rows["word_id"].to_numpy(), counts)
+    return Entries(words, np.repeat(owners, counts), flat.reshape(-1, width), n_bits)
+
+
+def list_images(spark: SparkSession, folders: Sequence[tuple[int, str]]) -> DataFrame:
+    """Read which images the shards (number, folder) hold: rows (shard, image_id), removed ones included."""
+
+    def read(batches: Batches) -> Batches:
+        for number in task_numbers(batches):
+            shard, folder = folders[number]
+            ids = np.asarray(map_array(folder, "image_ids.npy"))
+            columns = [pa.array(np.full(len(ids), shard, np.int32)), pa.array(ids)]
+            yield pa.record_batch(columns, names=["shard", "image_id"])
+
+    return start_tasks(spark, len(folders)).mapInArrow(read, "shard int, image_id long")
+
+
+def place_images(images: DataFrame, *, first_shard: int, n_shards: int) -> DataFrame:
+    """Spread ``images`` (image_id) over new shards by hash: rows (shard, image_id, place).
+
+    ``place`` is the rank of the id in its shard.
+    """
+    shard = sf.pmod(sf.xxhash64("image_id"), sf.lit(n_shards)).cast("int") + sf.lit(first_shard)
+    order = Window.partitionBy("shard").orderBy("image_id")
+    placed = images.select(shard.alias("shard"), "image_id")
+    return placed.withColumn("place", (sf.row_number().over(order) - 1).cast("int"))
+
+
+def write_shards(placed: DataFrame, entries: DataFrame, target: ShardPlace) -> DataFrame:
+    """Write each shard in one task: rows (shard, n_images, n_entries, n_bytes, sha256).
+
+    ``placed`` are rows of `place_images`, ``entries`` `ENTRIES` rows; other images' entries are left out.
+    """
+    rows = placed.join(entries.select("word_id", "image_id", "code"), "image_id", "left")
+    write_one = shard_writer(target)
+    return rows.groupBy("shard").applyInArrow(write_one, WRITTEN)
+
+
+def shard_writer(target: ShardPlace) -> Callable[[pa.Table], pa.Table]:
+    """Make the function that writes the rows (shard, image_id, place, word_id, code) of one shard."""
+    width = code_bytes(target.n_bits)
+
+    def write_one(rows: pa.Table) -> pa.Table:
+        from resight.asmk.shard import write_shard  # compiled loops, which no command line waits for
+
+        shard = rows["shard"][0].as_py()
+        rows = rows.select(["image_id", "place", "word_id", "code"])
+        ids, first = np.unique(rows["image_id"].to_numpy(), return_index=True)
+        places = rows["place"].to_numpy()[first]
+        if (places != np.arange(len(ids))).any():
+            raise ValueError(f"shard {shard}: the places of its images are not their ranks")
+        rows = rows.filter(rows["word_id"].is_valid()).sort_by(
+            [("place", "ascending"), ("word_id", "ascending")]
+        )
+        found = expand_codes(rows, rows["place"].to_numpy(), width, target.n_bits)
+        listed = (found.words, found.owners, found.values)
+        info = write_shard(target.folder_of(shard), *listed, ids, n_words=target.n_words)
+        columns = {"shard": pa.array([shard], pa.int32()), "n_images": pa.array([info.n_images], pa.int32())}
+        columns |= {name: [getattr(info, name)] for name in ("n_entries", "n_bytes", "sha256")}
+        return pa.table(columns)
+
+    return write_one

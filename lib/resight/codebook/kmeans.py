@@ -1,0 +1,112 @@
+"""k-means as sums: an iteration needs only the sum and the number of the descriptors of each word.
+
+Lloyd's iterations (IEEE Trans. Inf. Theory 1982). Sums are float64 and are added part by part in order, so
+that parts summed by tasks of a cluster give the very centroids that one machine finds. A word that lost all
+its descriptors takes half of the largest one: its centroid moves a little beside that one's.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+from resight.codebook.quantize import Quantizer, tune_probes
+
+__all__ = ["Fitted", "WordSums", "add_sums", "fit_centroids", "move_centroids", "sum_points"]
+
+STEP = 2.0**-10  # of the length of a centroid: how far the two halves of a large word lie apart
+TRAINING_AGREEMENT = 0.95  # with the exact assignment, while centroids still move
+TRAINING_SAMPLE = 2000  # descriptors that it is measured on
+
+
+class WordSums(NamedTuple):
+    """What an iteration needs to know of some descriptors.
+
+    ``sums`` (k, d) float64 and ``counts`` (k,) int64 by word, and ``error``, the sum of squared distances.
+    """
+
+    sums: np.ndarray
+    counts: np.ndarray
+    error: float
+
+
+class Fitted(NamedTuple):
+    """Centroids (k, d) float32, and the mean squared distance before each move and at the end."""
+
+    centroids: np.ndarray
+    errors: tuple[float, ...]
+
+
+def sum_points(X: np.ndarray, quantizer: Quantizer) -> WordSums:
+    """Sum the descriptors ``X`` (n, d) float32 of each word."""
+    k, words = len(quantizer.centroids), quantizer.assign(X)[:, 0]
+    wide = X.astype(np.float64)
+    delta = wide - quantizer.centroids[words]
+    members = sp.csr_array((np.ones(len(X)), words, np.arange(len(X) + 1)), shape=(len(X), k))
+    sums = members.T @ wide
+    return WordSums(sums, np.bincount(words, minlength=k), float(np.einsum("nd,nd->", delta, delta)))
+
+
+def add_sums(parts: Iterable[WordSums]) -> WordSums:
+    """Add what was found part by part, in their order."""
+    sums, counts, error = np.zeros(()), np.zeros((), np.int64), 0.0
+    for part in parts:
+        sums, counts, error = sums + part.sums, counts + part.counts, error + part.error
+    return WordSums(sums, counts, error)
+
+
+def move_centroids(centroids: np.ndarray, total: WordSums) -> np.ndarray:
+    """Move every centroid (k, d) to the mean of its descriptors; empty words split the largest ones.
+
+    The largest word of all gives its centroid to an empty one; the two are moved apart by `STEP` of its
+    length and count half of its descriptors each from then on.
+    """
+    counts = total.counts
+    means = np.divide(
+        total.sums, counts[:, None], out=centroids.astype(np.float64), where=counts[:, None] > 0
+    )
+    queue = [(-int(count), word) for word, count in enumerate(counts) if count > 1]
+    heapq.heapify(queue)
+    signs = np.where(np.arange(centroids.shape[1]) % 2, -1.0, 1.0)
+    for empty in np.flatnonzero(counts == 0):
+        if not queue or queue[0][0] > -2:
+            break  # fewer descriptors than words
+        size, largest = heapq.heappop(queue)
+        center = means[largest].copy()
+        shift = signs * STEP * np.sqrt((center @ center) / len(center))
+        means[largest], means[empty] = center + shift, center - shift
+        for word, half in ((largest, size // 2), (int(empty), size - size // 2)):
+            heapq.heappush(queue, (half, word))
+    return means.astype(np.float32)
+
+
+def fit_centroids(
+    step: Callable[[Quantizer], WordSums], start: np.ndarray, *, n_iter: int, sample: np.ndarray
+) -> Fitted:
+    """Iterate from ``start`` (k, d) float32; ``step`` sums all descriptors by the words that it is given.
+
+    ``sample`` (s, d) says how many groups a large codebook's assignment visits, see `tune_probes`.
+    """
+    centroids, errors = start, []
+    for _ in range(n_iter):
+        total = step(Quantizer(centroids, training_probes(sample, centroids)))
+        errors.append(total.error / max(int(total.counts.sum()), 1))
+        centroids = move_centroids(centroids, total)
+    return Fitted(centroids, tuple(errors))
+
+
+def training_probes(sample: np.ndarray, centroids: np.ndarray) -> int:
+    """Choose how many groups are visited while centroids still move."""
+    return tune_probes(sample[:TRAINING_SAMPLE], centroids, agreement=TRAINING_AGREEMENT).n_probes
+
+
+def sum_parts(parts: Iterable[np.ndarray], quantizer: Quantizer) -> WordSums:
+    """Sum descriptors that lie in parts (n_i, d), one after the other."""
+    return add_sums(sum_points(part, quantizer) for part in nonempty(parts))
+
+
+def nonempty(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Leave out parts without rows, the others as float32."""
+    return (np.asarray(part, np.float32) for part in parts if len(part))

@@ -1,0 +1,182 @@
+"""Operators of the fused ranking: neighbour lists of its graph, and answers to queries."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+
+from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
+from resight.features.local.points import unpack_features
+from resight.knn.matrix import normalize_rows
+from resight.knn.search import search_collection
+from resight.search.collection import Collection, SearchFiles
+from resight.search.fused.lists import Seen, fuse_pairs, join_directions, list_finds, rank_neighbors
+from resight.search.fused.rank import FusedQuery, FusedRecipe, rank_fused
+from resight.search.fused.similarity import DescriptorFiles
+from resight.search.spark import ANSWERS, pack_answers
+from resight.verification.feature_files import FeatureFiles
+from resight.verification.verify import Photo, prepare_photo
+
+SEEN = "src long, dst long, calibrated double"
+LISTS = "src long, dst binary, similarity binary"
+BLOCK_IMAGES = 4096  # sources whose lists are cut to length in one task
+N_NEAR = 200  # most similar images of a query that are fused at least
+
+Batches = Iterator[pa.RecordBatch]
+
+
+@dataclass(frozen=True)
+class FusedFiles:
+    """What a fused search looks into: a collection with its graph, all descriptors, keypoints."""
+
+    searched: SearchFiles
+    descriptors: DescriptorFiles
+    features: FeatureFiles | None = None
+    dtypes: tuple[str, ...] = ("float16",)  # of the queries' vectors, one per descriptor
+    keypoint_dtype: str = "float16"
+
+
+def fuse_neighbors(
+    neighbors: DataFrame,
+    ranked: DataFrame,
+    files: DescriptorFiles,
+    *,
+    k: int,
+    block_images: int = BLOCK_IMAGES,
+) -> DataFrame:
+    """Give every image the ``k`` best others by fused similarity: `LISTS` rows, distinct vectors only.
+
+    Parameters
+    ----------
+    neighbors : DataFrame
+        `NEIGHBORS` rows of the first descriptor; the lists should be longer than ``k``.
+    ranked : DataFrame
+        A search of the collection by the inverted file, packed: query_id (an image_id), image_ids, scores.
+    block_images : int
+        Sources whose pairs are fused in one task: bounds its memory, changes nothing.
+    """
+
+    def list_near(batches: Batches) -> Batches:
+        X = files.open().X
+        for batch in batches:
+            offsets, dst = arrow_to_lists(batch["dst"], "int64")
+            src = np.repeat(batch["src"].to_numpy(), np.diff(offsets))
+            a, b = (X.ordinal_of(ids) for ids in (src, dst))
+            kept = (a >= 0) & (b >= 0)
+            a, b = (X.representative_of(ordinals[kept]) for ordinals in (a, b))
+            a, b = a[a != b], b[a != b]
+            yield from pack_pairs(Seen(a, b, np.zeros(len(a))))
+
+    def list_found(batches: Batches) -> Batches:
+        X = files.open().X
+        for batch in batches:
+            offsets, ids = arrow_to_lists(batch["image_ids"], "int64")
+            ordinals, scores = X.ordinal_of(ids), arrow_to_lists(batch["scores"], "float32")[1]
+            own = X.ordinal_of(batch["query_id"].to_numpy())
+            for src, (start, stop) in zip(own.tolist(), pairwise(offsets), strict=True):
+                if src >= 0 and X.representative_of(np.array([src]))[0] == src:
+                    yield from pack_pairs(list_finds(src, ordinals[start:stop], scores[start:stop], X))
+
+    near = neighbors.select("src", "dst").mapInArrow(list_near, SEEN)
+    found = ranked.select("query_id", "image_ids", "scores").mapInArrow(list_found, SEEN)
+    return join_lists(near.unionByName(found), files, k=k, block_images=block_images)
+
+
+def pack_pairs(seen: Seen) -> Batches:
+    """Lay out pairs as `SEEN` rows, if there are any."""
+    if len(seen.src):
+        yield pa.record_batch(list(seen), names=list(Seen._fields))
+
+
+def join_lists(seen: DataFrame, files: DescriptorFiles, *, k: int, block_images: int) -> DataFrame:
+    """Fuse pairs that were seen, and cut the lists of both their ends: `SEEN` to `LISTS` rows."""
+
+    def fuse_block(rows: pa.Table) -> pa.Table:
+        pairs = join_directions(Seen(*(rows[name].to_numpy() for name in Seen._fields)))
+        fused = fuse_pairs(pairs, files.open())
+        ends = np.concatenate([pairs.src, pairs.dst]), np.concatenate([pairs.dst, pairs.src])
+        return pa.table([*ends, np.tile(fused, 2)], names=list(Seen._fields))
+
+    def cut_block(rows: pa.Table) -> pa.Table:
+        lists = rank_neighbors(*(rows[name].to_numpy() for name in Seen._fields), k=k)
+        X = files.open().X
+        dst, similarity = (lists_to_arrow(lists.offsets, v) for v in (X.id_of(lists.dst), lists.similarity))
+        return pa.table([X.id_of(lists.src), dst, similarity], names=["src", "dst", "similarity"])
+
+    smaller = sf.floor(sf.least("src", "dst") / block_images)
+    fused = seen.groupBy(smaller).applyInArrow(fuse_block, SEEN)
+    return fused.groupBy(sf.floor(sf.col("src") / block_images)).applyInArrow(cut_block, LISTS)
+
+
+def search_fused(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> DataFrame:
+    """Rank the collection for every query: one row per query, see `resight.search.spark.ANSWERS`.
+
+    ``queries``: query_id, own (image_id, or -1), vector, vector_2 ... (one per descriptor; a later one may be
+    null), image_ids and scores (packed ranking by the inverted file, or null), and points, vectors, width,
+    height of the keypoints (or null: nothing is verified).
+    """
+
+    def rank_batches(batches: Batches) -> Batches:
+        collection, descriptors = files.searched.open(), files.descriptors.open()
+        features = files.features.open() if files.features else None
+        threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+        for batch in batches:
+            if not batch.num_rows:
+                continue
+            asked = read_queries(batch, files, collection, recipe)
+            answers = rank_fused(asked, collection, descriptors, recipe, features=features, threads=threads)
+            yield from pack_answers(batch["query_id"].to_numpy(), answers, collection.X)
+
+    return queries.where("vector is not null").mapInArrow(rank_batches, ANSWERS)
+
+
+def read_queries(
+    batch: pa.RecordBatch, files: FusedFiles, collection: Collection, recipe: FusedRecipe
+) -> list[FusedQuery]:
+    """Unpack queries, and list the images nearest to each."""
+    n, names = batch.num_rows, ["vector", *(f"vector_{i}" for i in range(2, len(files.dtypes) + 1))]
+    vectors = [unit_rows(batch[name], dtype) for name, dtype in zip(names, files.dtypes, strict=True)]
+    own = collection.X.ordinal_of(batch["own"].to_numpy())
+    Q = np.stack([q if q is not None else np.zeros(collection.X.d, np.float32) for q in vectors[0]])
+    depth = max(recipe.depth + 1, N_NEAR)
+    near: list[np.ndarray] = []
+    for _, (offsets, ordinals, _) in search_collection(Q, own, collection.X, depth=depth):
+        near += [ordinals[a:b] for a, b in pairwise(offsets)]
+    offsets, ids = arrow_to_lists(batch["image_ids"], "int64")
+    found, scores = collection.X.ordinal_of(ids), arrow_to_lists(batch["scores"], "float32")[1]
+    photos = read_photos(batch, files.keypoint_dtype, recipe)
+    return [
+        FusedQuery(
+            tuple(column[i] for column in vectors), int(own[i]), near[i], found[a:b], scores[a:b], photos[i]
+        )
+        for i, (a, b) in zip(range(n), pairwise(offsets), strict=True)
+    ]
+
+
+def unit_rows(column: pa.Array, dtype: str) -> list[np.ndarray | None]:
+    """Unpack unit vectors (d,); None where one is null, zero or not finite."""
+    there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    rows: list[np.ndarray | None] = [None] * len(column)
+    if len(there):
+        unit, status = normalize_rows(arrow_to_vectors(column.take(pa.array(there)), dtype))
+        for place, vector, word in zip(there.tolist(), unit, status, strict=True):
+            rows[place] = vector if word == "ok" else None
+    return rows
+
+
+def read_photos(batch: pa.RecordBatch, dtype: str, recipe: FusedRecipe) -> list[Photo | None]:
+    """Prepare the keypoints of queries for verification; None where there are none."""
+    if not recipe.n_verified:
+        return [None] * batch.num_rows
+    columns = [batch[name].to_pylist() for name in ("points", "vectors", "width", "height")]
+    return [
+        None
+        if points is None
+        else prepare_photo(unpack_features(points, vectors, dtype), (width, height), recipe.verification)
+        for points, vectors, width, height in zip(*columns, strict=True)
+    ]

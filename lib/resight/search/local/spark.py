@@ -1,0 +1,111 @@
+"""An ASMK search as a job runs it: the index of its inputs, queries of the collection, rankings."""
+
+from dataclasses import replace
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
+
+from resight import files
+from resight.asmk.searching.index import IndexFiles
+from resight.asmk.searching.recipe import read_recipe
+from resight.asmk.searching.spark import encode_queries, plan_grid, search_queries, write_index_files
+from resight.asmk.work import describe_like
+from resight.chunks.spark import Chunks, read_chunks, run_chunks
+from resight.codebook.model import Codebook
+from resight.config import SettingError
+from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
+from resight.search.local.locate import index_folder
+from resight.search.settings import SearchSettings
+from resight.search.storage.spark import write_mask
+from resight.store import TableStore
+from resight.tables import IMAGE_STATS, IMAGES, LOCAL_DESCRIPTORS, MODELS, SHARDS, SOURCES, WORD_STATS
+
+
+def read_codebook(store: TableStore) -> Codebook:
+    """Give the codebook among the inputs of the run."""
+    rows = store.reader.read(MODELS).to_pylist()
+    return Codebook.from_bytes(next(row["params"] for row in rows if row["kind"] == "codebook"))
+
+
+def open_index(store: TableStore) -> IndexFiles:
+    """Give the files of the index that the run reads, written at the first use of its version."""
+    tables = (store.read(SHARDS), store.read(IMAGE_STATS), store.read(WORD_STATS))
+    root, indexed = store.workspace.root, store.run.inputs[SHARDS.name]
+    files_of = write_index_files(tables, read_codebook(store), index_folder(root, indexed), root)
+    store.drop_old_shards(IMAGE_STATS)
+    return files_of
+
+
+def query_work(store: TableStore) -> LocalWork:
+    """Give the work that describes query images as the indexed ones."""
+    return describe_like(read_codebook(store))
+
+
+def describe_collection(store: TableStore, *, chunk_size: int) -> DataFrame:
+    """Give the keypoints of all indexed images, (image_id, vectors, status, error) among others.
+
+    Stored ones are taken where they are of the same bytes and complete; others are found again.
+    """
+    work, keys = query_work(store), ["image_id", "content_hash", "n_keypoints"]
+    indexed = store.read(IMAGE_STATS)
+    usable = indexed.where("status = 'ok'").select(keys)
+    stored = store.spark.createDataFrame([], from_arrow_schema(LOCAL_DESCRIBED))
+    if has_stored(store):
+        rows = store.read(LOCAL_DESCRIPTORS).where("status = 'ok'").join(usable, keys, "left_semi")
+        stored = rows.select(*LOCAL_DESCRIBED.names)
+    places = store.read(IMAGES).join(store.read(SOURCES).select("source_id", "root"), "source_id")
+    places = places.select("image_id", "root", "uri", "byte_offset", "n_bytes")
+    lacking = usable.join(stored.select("image_id"), "image_id", "left_anti").drop("n_keypoints")
+    lacking = store.persist("lacking", lacking.join(places, "image_id"))
+    folder = store.staging(files.join(store.run.run_id, "keypoints"))
+    chunks = Chunks(folder, work, rescue_local, chunk_size, label="search, keypoints")
+    run_chunks(lacking, "image_id", chunks)
+    found = read_chunks(store.spark, chunks, from_arrow_schema(LOCAL_DESCRIBED))
+    failed = indexed.where("status <> 'ok'").select("image_id", "content_hash", "status", "error")
+    return stored.unionByName(found).unionByName(failed, allowMissingColumns=True)
+
+
+def has_stored(store: TableStore) -> bool:
+    """Whether the run reads keypoints that the index was made from, or holds."""
+    indexed, stored = store.run.inputs[SHARDS.name], store.run.inputs.get(LOCAL_DESCRIPTORS.name)
+    own = (indexed.build_id, indexed.parents.get(LOCAL_DESCRIPTORS.name))
+    return stored is not None and stored.build_id in own
+
+
+def rank_by_index(
+    store: TableStore,
+    described: DataFrame,
+    settings: SearchSettings,
+    *,
+    dtype: str,
+    chosen: DataFrame | None,
+    n_slots: int | None,
+) -> DataFrame:
+    """Rank the images of an index for (query_id, own, vectors) rows: see `search_queries`.
+
+    ``chosen`` are the `IMAGES` rows that may be returned; None: all.
+
+    Raises
+    ------
+    SettingError
+        None of them is indexed, or the settings do not fit the index.
+    """
+    index = open_index(store)
+    if chosen is not None:
+        place = files.join(store.staging(store.run.run_id), "allowed")
+        try:
+            index = replace(index, allowed=write_mask(chosen, index.images, place))
+        except ValueError as error:
+            raise SettingError(f"--filter: {error}") from None
+    recipe = read_recipe(settings, index.codebook.open().n_bits, store.run.inputs[SHARDS.name])
+    grid = plan_grid(described.count(), len(index.shards), n_slots)
+    encoded = encode_queries(described, index, recipe, dtype=dtype, n_blocks=grid.n_blocks)
+    return search_queries(store.persist("asked", encoded), index, recipe, grid)
+
+
+def own_columns(described: DataFrame, own: str | None) -> DataFrame:
+    """Lay out described images that are usable as queries; ``own`` names the column of their image ids."""
+    image = sf.col(own) if own else sf.lit(-1)
+    usable = described.where("status = 'ok'")
+    return usable.select(sf.col("image_id").alias("query_id"), image.cast("long").alias("own"), "vectors")

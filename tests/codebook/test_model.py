@@ -1,0 +1,47 @@
+import pickle
+
+import numpy as np
+import pytest
+
+from resight.codebook.model import Codebook, save_codebook
+
+
+@pytest.fixture
+def codebook(rng):
+    C, P, M = (rng.normal(size=shape).astype("f4") for shape in ((5, 6), (4, 6), (5, 4)))
+    packed = rng.integers(0, 256, 9, np.uint8)
+    return Codebook(C, P, M, 3, '{"extractor": "rootsift"}', "float16", "ab", packed)
+
+
+def same(a, b):
+    assert a.facts() == b.facts()
+    assert a.arrays().keys() == b.arrays().keys()
+    for name, array in a.arrays().items():
+        np.testing.assert_array_equal(array, b.arrays()[name])
+
+
+def test_packing_gives_back_what_was_packed(codebook):
+    same(Codebook.from_bytes(codebook.to_bytes()), codebook)
+    plain = Codebook(codebook.centroids)
+    same(Codebook.from_bytes(plain.to_bytes()), plain)
+    assert codebook.to_bytes() == codebook.to_bytes()
+
+
+def test_mapped_files_hold_the_same_codebook(codebook, tmp_path):
+    layout = pickle.loads(pickle.dumps(save_codebook(codebook, str(tmp_path))))
+    same(layout.open(), codebook)
+    assert layout.open() is layout.open()
+    assert len(pickle.dumps(layout)) < 1000
+
+
+def test_a_code_has_a_bit_per_dimension_or_per_direction(codebook):
+    assert (codebook.n_bits, Codebook(codebook.centroids).n_bits) == (4, 6)
+
+
+def test_shapes_that_do_not_fit_are_refused(codebook):
+    with pytest.raises(ValueError, match="a projection and medians come together"):
+        Codebook(codebook.centroids, codebook.projection)
+    with pytest.raises(ValueError, match=r"expected \(b, 6\) and \(5, b\)"):
+        Codebook(codebook.centroids, codebook.projection, codebook.medians[:4])
+    with pytest.raises(ValueError, match=r"centroids have shape \(0, 3\)"):
+        Codebook(np.zeros((0, 3), np.float32))

@@ -1,0 +1,71 @@
+"""Assignment against all distances in float64."""
+
+import numpy as np
+import pytest
+
+from resight.codebook import quantize
+from resight.codebook.model import Codebook
+from resight.codebook.quantize import Quantizer, assign, tune_probes
+from tests.asmk import oracles
+
+
+def draw(rng, n, k, d=8):
+    C = rng.normal(size=(k, d)).astype(np.float32)
+    return C, (C[rng.integers(k, size=n)] + 0.5 * rng.normal(size=(n, d))).astype(np.float32)
+
+
+@pytest.mark.parametrize("m", [1, 3, 99])
+def test_words_are_the_nearest_centroids(rng, m):
+    C, X = draw(rng, 40, 12)
+    found = assign(X, Codebook(C), m)
+    assert (found.shape, found.dtype) == ((40, min(m, 12)), np.int32)
+    assert found.tolist() == [oracles.nearest_words(x, C, m) for x in X]
+
+
+@pytest.mark.parametrize("m", [1, 2, 4])
+def test_equal_distances_go_to_the_smallest_word(m):
+    C = np.array([[5, 5], [1, 0], [-1, 0], [0, 1], [0, -1], [1, 0]], np.float32)
+    assert assign(np.zeros((1, 2), np.float32), Codebook(C), m)[0].tolist() == [1, 2, 3, 4][:m]
+
+
+@pytest.mark.parametrize("tile", [1, 7, 1000])
+def test_the_size_of_a_block_changes_nothing(rng, monkeypatch, tile):
+    C, X = draw(rng, 50, 20)
+    whole = assign(X, Codebook(C), 2)
+    monkeypatch.setattr(quantize, "TILE_ROWS", tile)
+    np.testing.assert_array_equal(assign(X, Codebook(C), 2), whole)
+
+
+def test_visiting_all_groups_is_exact_and_few_are_as_good_as_measured(rng, monkeypatch):
+    monkeypatch.setattr(quantize, "EXACT_WORDS", 100)
+    C, X = draw(rng, 3000, 600)
+    exact = Quantizer(C).assign(X)
+    np.testing.assert_array_equal(Quantizer(C, 10**6).assign(X), exact)
+    chosen = tune_probes(X[:1500], C, agreement=0.9)
+    assert 0 < chosen.n_probes < 32
+    assert chosen.share >= 0.9
+    agreed = (Quantizer(C, chosen.n_probes).assign(X[1500:]) == exact[1500:]).mean()
+    assert abs(agreed - chosen.share) < 0.05
+
+
+def test_small_codebooks_are_compared_whole(rng):
+    C, X = draw(rng, 10, 50)
+    assert tune_probes(X, C) == (0, 1.0)
+
+
+def test_several_words_are_found_exactly_whatever_the_groups(rng):
+    C, X = draw(rng, 30, 64)
+    np.testing.assert_array_equal(Quantizer(C, 1).assign(X, 5), Quantizer(C).assign(X, 5))
+
+
+def test_no_descriptors_have_no_words():
+    assert assign(np.zeros((0, 3), np.float32), Codebook(np.ones((4, 3), np.float32)), 2).shape == (0, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_refused(value):
+    X = np.full((2, 3), value, np.float32)
+    with pytest.raises(ValueError, match="a NaN or an infinity"):
+        assign(X, Codebook(np.ones((4, 3), np.float32)))
+    with pytest.raises(ValueError, match=r"descriptors have shape \(2, 4\), the codebook has 3 dimensions"):
+        assign(np.zeros((2, 4), np.float32), Codebook(np.ones((4, 3), np.float32)))

@@ -1,0 +1,9 @@
+"""One torch thread, as in a task: two that share a busy core wait for each other."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)

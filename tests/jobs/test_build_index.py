@@ -1,0 +1,259 @@
+"""An index of real photos against the kernels, and against a rebuild after every change."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from resight.asmk.across import merge_entries
+from resight.asmk.aggregate import aggregate_image
+from resight.asmk.kernel import Entries, raw_scores
+from resight.asmk.shard import ShardFiles
+from resight.codebook.model import Codebook
+from resight.codebook.quantize import assign
+from resight.config import SettingError
+from resight.features.local.points import join_features
+from resight.job import Options
+from resight.jobs import build_index as index_job
+from resight.jobs.build_index import IndexConfig
+from resight.jobs.build_index import main as build
+from resight.jobs.extract_local_features import ExtractLocalConfig
+from resight.jobs.extract_local_features import main as extract
+from resight.jobs.fit_model import FitConfig
+from resight.jobs.fit_model import main as fit
+from resight.jobs.ingest_images import IngestConfig
+from resight.jobs.ingest_images import main as ingest
+from resight.store import TableStore
+from resight.tables import ENTRIES, IMAGE_STATS, IMAGES, LOCAL_DESCRIPTORS, MODELS, SHARDS, WORD_STATS
+from resight.workspace import Workspace
+from tests.asmk import oracles
+from tests.pictures import save_collection, save_photo
+
+K = 12
+LOCAL = {"min_side": 0, "max_keypoints": 30}
+ANY_LOSS = Options(accept_loss=True)
+
+
+def open_collection(spark, folder):
+    """Six photos, of which keypoints of three are stored, and a codebook fitted on these."""
+    save_collection(folder / "photos")
+    store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
+    ingest(store, IngestConfig(source=str(folder / "photos")))
+    extract(store, ExtractLocalConfig(sample=3, seed=1, **LOCAL))
+    fit(store, FitConfig(kind="codebook", words=K, iterations=3))
+    return store
+
+
+@pytest.fixture(scope="module")
+def store(spark, tmp_path_factory):
+    return open_collection(spark, tmp_path_factory.mktemp("index"))
+
+
+@pytest.fixture(scope="module")
+def built(store):
+    return build(store, IndexConfig(chunk_size=2, keep_local="all", shard_images=3), Options(name="whole"))
+
+
+def codebook_of(store):
+    return Codebook.from_bytes(store.reader.read(MODELS)["params"][0].as_py())
+
+
+def entries_of(store, name):
+    rows = store.reader.read(ENTRIES, name).to_pylist()
+    found = {(row["word_id"], row["image_id"]): row["code"] for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def shards_of(store, name):
+    """Entries and images in the shards: (word, image) -> list of codes."""
+    found, images = {}, []
+    for row in store.reader.read(SHARDS, name).to_pylist():
+        place = f"{store.workspace.root}/{row['path']}"
+        shard = ShardFiles(place, row["sha256"]).open()
+        images += shard.image_ids.tolist()
+        words = shard.words_of(np.arange(len(shard.codes))).tolist()
+        for word, ordinal, code in zip(words, shard.ordinals, shard.codes, strict=True):
+            found.setdefault((word, int(shard.image_ids[ordinal])), []).append(bytes(code))
+    return found, images
+
+
+def test_entries_are_those_of_the_kernel_whether_keypoints_were_stored_or_not(store, built):
+    codebook = codebook_of(store)
+    kept = store.reader.read(LOCAL_DESCRIPTORS, "whole").sort_by("image_id")
+    offsets, _, vectors = join_features(kept, "float16")
+    expected = {}
+    for i, image in enumerate(kept["image_id"].to_pylist()):
+        X = vectors[offsets[i] : offsets[i + 1]].astype("f4")
+        words, codes = aggregate_image(X, assign(X, codebook), codebook)
+        expected |= {(w, image): bytes(c) for w, c in zip(words.tolist(), codes, strict=True)}
+    assert len(kept) == 6
+    assert entries_of(store, "whole") == expected
+    shards, images = shards_of(store, "whole")
+    assert shards == {key: [code] for key, code in expected.items()}
+    assert sorted(images) == kept["image_id"].to_pylist()
+
+
+def test_weights_and_norms_are_those_of_the_definition(store, built):
+    entries = entries_of(store, "whole")
+    ids = store.reader.read(IMAGE_STATS, "whole")["image_id"].to_pylist()
+    sets = [{w: [1] for w, i in entries if i == image} for image in ids]
+    weights = oracles.weigh(sets, K)
+    for row in store.reader.read(WORD_STATS, "whole").to_pylist():
+        assert row["n_images"] == sum(row["word_id"] in image for image in sets)
+        assert row["idf"] == pytest.approx(weights[row["word_id"]], abs=1e-12)
+    for row in store.reader.read(IMAGE_STATS, "whole").to_pylist():
+        own = sum(weights[w] for w, i in entries if i == row["image_id"])
+        assert row["norm"] == pytest.approx(own**-0.5 if own else 0)
+        assert (row["status"], row["n_keypoints"]) == ("ok", 30)
+
+
+def test_the_summary_tells_what_an_image_takes(store, built):
+    rows = store.reader.read(SHARDS, "whole").to_pylist()
+    n_bytes, n_entries = (sum(row[name] for row in rows) for name in ("n_bytes", "n_entries"))
+    assert built.notes["entries"] == n_entries == len(entries_of(store, "whole"))
+    assert built.notes["bytes_per_image"] == pytest.approx(n_bytes / 6, abs=0.1)
+    assert n_bytes == sum(f.stat().st_size for f in Path(store.workspace.root, "shards").rglob("*.npy"))
+    assert [row["first_ordinal"] for row in rows] == np.cumsum([0, *(r["n_images"] for r in rows)])[
+        :-1
+    ].tolist()
+
+
+def test_nothing_new_is_nothing_to_do(store, built):
+    conf = IndexConfig(chunk_size=3, keep_local="all", shard_images=99)
+    assert build(store, conf, Options(name="whole")).state == "unchanged"
+
+
+def test_entries_without_aggregation_hold_every_descriptor(store, built):
+    build(store, IndexConfig(aggregate=False, alpha=2.0), Options(name="smk"))
+    codebook, once, every = codebook_of(store), entries_of(store, "whole"), entries_of(store, "smk")
+    assert every.keys() == once.keys()
+    width = len(next(iter(once.values())))
+    assert sum(map(len, every.values())) == 6 * 30 * width
+    assert {key: b"".join(codes) for key, codes in shards_of(store, "smk")[0].items()} == every
+    weights = {row["word_id"]: row["idf"] for row in store.reader.read(WORD_STATS, "smk").to_pylist()}
+    for row in store.reader.read(IMAGE_STATS, "smk").to_pylist():
+        own = 0.0
+        for word in {w for w, i in every if i == row["image_id"]}:
+            codes = np.frombuffer(every[word, row["image_id"]], "u1").reshape(-1, width)
+            signs = 2.0 * np.unpackbits(codes, axis=1, bitorder="little") - 1
+            own += weights[word] * oracles.match(signs, signs / codebook.n_bits, 2.0, 0.0)
+        assert row["norm"] == pytest.approx(own**-0.5)
+
+
+def test_images_that_match_answer_by_common_codes(store, built):
+    limits = {"across_tau": 0.05, "across_matches": 1}
+    build(store, IndexConfig(across=True, **limits), Options(name="merged"))
+    own = entries_of(store, "merged")
+    assert own == entries_of(store, "whole")
+    words, images = np.array([*own]).T
+    codes = np.stack([np.frombuffer(code, "u1") for code in own.values()])
+    merged = merge_entries(words, images, codes, n_bits=128, tau=0.05, min_matches=1)
+    shards = shards_of(store, "merged")[0]
+    assert shards == {key: [bytes(c)] for key, c in zip(own, merged, strict=True)}
+    assert (merged != codes).any()
+
+
+def test_a_collection_that_changed_equals_its_rebuild(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_job, "KEPT_RUNS", 1)
+    store, photos = open_collection(spark, tmp_path), tmp_path / "photos"
+    conf = IndexConfig(shard_images=3, keep_local=4)
+    build(store, conf, Options(name="grown"))
+    before = located(store, "grown")
+    save_photo("coffee", photos / "new.jpg", side=140)
+    save_photo("rocket", photos / "flower.jpg", side=120)
+    (photos / "china.jpg").unlink()
+    Image.new("RGB", (60, 60), "grey").save(photos / "empty.png")
+    ingest(store, IngestConfig(source=str(photos)), ANY_LOSS)
+    grown = build(store, conf, ANY_LOSS)
+    assert (grown.name, grown.notes["chunks"]) == ("grown", {"computed": 1})
+    after = located(store, "grown")
+    assert {path.parent for path in (tmp_path / "w/shards").rglob("*.npy")} == {
+        tmp_path / "w" / path for path in after
+    }
+    check_untouched(store, before, after)
+    check_empty(store, after)
+    build(store, msgspec.structs.replace(conf, alpha=2.0), Options(name="again"))
+    same_index(store, "grown", "again")
+
+
+def located(store, name):
+    """Images of every shard, by its path."""
+    paths = store.reader.read(SHARDS, name)["path"].to_pylist()
+    return {path: np.load(f"{store.workspace.root}/{path}/image_ids.npy").tolist() for path in paths}
+
+
+def check_untouched(store, before, after):
+    """Shards without a changed image stay unless more than half of their images are gone."""
+    live = set(store.reader.read(IMAGE_STATS, "grown")["image_id"].to_pylist())
+    uris = {row["image_id"]: row["uri"] for row in store.reader.read(IMAGES).to_pylist()}
+    for path, ids in before.items():
+        changed = any(uris[i] == "flower.jpg" for i in ids)
+        mostly_gone = 2 * sum(i in live for i in ids) < len(ids)
+        assert (path in after) == (not changed and not mostly_gone)
+
+
+def check_empty(store, shards):
+    """An image without keypoints is indexed, counts in N and scores nothing."""
+    names = {row["uri"]: row["image_id"] for row in store.reader.read(IMAGES).to_pylist()}
+    stats = {row["image_id"]: row for row in store.reader.read(IMAGE_STATS, "grown").to_pylist()}
+    row = stats[names["empty.png"]]
+    assert (row["n_keypoints"], row["n_words"], row["norm"], row["status"]) == (0, 0, 0.0, "ok")
+    assert sum(names["empty.png"] in ids for ids in shards.values()) == 1
+    words = store.reader.read(WORD_STATS, "grown").to_pylist()
+    assert all(w["idf"] == pytest.approx(np.log(len(stats) / w["n_images"]) ** 2) for w in words)
+
+
+def same_index(store, a, b):
+    assert entries_of(store, a) == entries_of(store, b)
+    for table, key in ((WORD_STATS, "word_id"), (IMAGE_STATS, "image_id")):
+        first, second = (store.reader.read(table, name).sort_by(key) for name in (a, b))
+        assert first.equals(second)
+    kept = [store.reader.read(LOCAL_DESCRIPTORS, name).sort_by("image_id") for name in (a, b)]
+    assert kept[0].equals(kept[1])
+    live = set(store.reader.read(IMAGE_STATS, a)["image_id"].to_pylist())
+    found = [
+        {key: codes for key, codes in shards_of(store, name)[0].items() if key[1] in live} for name in (a, b)
+    ]
+    assert found[0] == found[1]
+    images = [i for i in shards_of(store, a)[1] if i in live]
+    assert sorted(images) == sorted(live)
+
+
+def test_scores_over_shards_are_those_of_the_kernel(store, built):
+    shards, images = shards_of(store, "whole")
+    ids = sorted(images)
+    words, owners = np.array([*shards]).T
+    codes = np.stack([np.frombuffer(codes[0], "u1") for codes in shards.values()])
+    base = Entries(words, np.searchsorted(ids, owners), codes, 128)
+    stats = store.reader.read(IMAGE_STATS, "whole").sort_by("image_id")
+    weights = np.zeros(K)
+    for row in store.reader.read(WORD_STATS, "whole").to_pylist():
+        weights[row["word_id"]] = row["idf"]
+    norms = stats["norm"].to_numpy()
+    for i in range(6):
+        raw = raw_scores(base.take(base.owners == i), base, weights, n_images=6)
+        assert (norms * raw * norms[i])[i] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"keep_local": 0}, "keep_local: none, all, or a number from 1"),
+        ({"keep_local": "some"}, "keep_local: .*allowed: .*none, all"),
+        ({"across": True, "aggregate": False}, "across: only of aggregated codes"),
+        ({"tau": 1.0}, "tau: "),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(settings, message):
+    with pytest.raises(SettingError, match=message):
+        IndexConfig.from_mapping(settings)
+
+
+def test_a_codebook_says_how_its_descriptors_were_made(store):
+    codebook = codebook_of(store)
+    assert json.loads(codebook.settings)["max_keypoints"] == 30
+    assert (codebook.dtype, codebook.k, codebook.d) == ("float16", K, 128)

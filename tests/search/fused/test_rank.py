@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from resight.features.local.points import LocalFeatures
+from resight.rerank.fuse import calibrate_scores, find_threshold
+from resight.search.fused.rank import FusedQuery, FusedRecipe, rank_fused
+from resight.verification.feature_files import Described, FeatureFiles, save_features
+from resight.verification.verify import prepare_photo
+from tests.search.fused.worlds import dense_graph, joined_similarity, make_world, save_world, unit
+
+ALPHA = 0.8
+
+
+def make_query(rng, world, *, own=-1, n_found=60):
+    if own >= 0:
+        x, c, scores = world.X[own], world.C[own], world.scores[own].copy()
+    else:
+        x, c = (unit(V[[7]] + 0.3 * rng.standard_normal((1, V.shape[1])))[0] for V in (world.X, world.C))
+        scores = world.scores[7] * rng.uniform(0.5, 1, len(world.ids)).astype(np.float32)
+    order = np.lexsort((np.arange(len(scores)), -scores))[:n_found]
+    near = np.argsort(-(world.X @ x), kind="stable")
+    return FusedQuery((x, c), own, near, order, scores[order]), scores
+
+
+def dense_ranking(world, query, scores):
+    """Order all images for one query, everything written out; also what diffusion gives each."""
+    n, (firsts, W) = len(world.ids), dense_graph(world)
+    others = np.delete(np.arange(n), query.own) if query.own >= 0 else np.arange(n)
+    threshold = find_threshold(np.sort(scores[others])[::-1], n)
+    F = joined_similarity(world, *(v[None] for v in query.vectors))[0]
+    F = F + 0.4 * calibrate_scores(scores, threshold)
+    best = [i for i in np.lexsort((np.arange(n), -F)) if i in set(others) & set(firsts)][:5]
+    y = np.zeros(n)
+    y[best] = F[best] ** 2 / (F[best] ** 2).sum()
+    root = np.sqrt(W.sum(1))
+    S = np.divide(W, np.outer(root, root), out=np.zeros_like(W), where=W > 0)
+    R = np.linalg.solve(np.eye(len(firsts)) - ALPHA * S, (1 - ALPHA) * y[firsts])
+    R[abs(R) < 1e-12] = 0
+    stands = world.files.open().X.representative_of(np.arange(n))
+    score = R[np.searchsorted(firsts, stands)]
+    order = np.lexsort((np.arange(n), -F, -score))
+    return order[np.isin(order, others)], score
+
+
+@pytest.mark.parametrize("own", [-1, 12])
+@pytest.mark.parametrize("depth", [5, 60])
+def test_ranking_equals_the_dense_one(rng, tmp_path, own, depth):
+    world = make_world(tmp_path, rng, copies=[(7, 40), (20, 21)])
+    query, scores = make_query(rng, world, own=own)
+    collection = save_world(tmp_path, world).open()
+    (answer,) = rank_fused([query], collection, world.files.open(), FusedRecipe(depth, tol=1e-12))
+    expected, score = dense_ranking(world, query, scores)
+    n_reached = int((answer.scores > 0).sum())
+    np.testing.assert_array_equal(answer.ordinals, expected[:depth])
+    np.testing.assert_allclose(answer.scores[:n_reached], score[answer.ordinals[:n_reached]], atol=1e-9)
+    assert (np.diff(answer.scores) <= 1e-12).all()
+    assert n_reached > 0
+    assert not answer.no_support
+
+
+def test_queries_of_a_batch_do_not_touch_each_other(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    queries = [make_query(rng, world, own=own)[0] for own in (3, -1, 8)]
+    opened = save_world(tmp_path, world).open(), world.files.open()
+    together = list(rank_fused(queries, *opened, FusedRecipe(20)))
+    for query, answer in zip(queries, together, strict=True):
+        (alone,) = rank_fused([query], *opened, FusedRecipe(20))
+        np.testing.assert_array_equal(alone.ordinals, answer.ordinals)
+        np.testing.assert_allclose(alone.scores, answer.scores, atol=1e-9)
+    assert list(rank_fused([], *opened, FusedRecipe(20))) == []
+
+
+def test_only_allowed_images_are_returned(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    allowed = rng.random(60) < 0.4
+    query, _ = make_query(rng, world, own=2)
+    collection = save_world(tmp_path, world).open()
+    (full,) = rank_fused([query], collection, world.files.open(), FusedRecipe(60))
+    (part,) = rank_fused([query], collection.restrict(allowed), world.files.open(), FusedRecipe(60))
+    np.testing.assert_array_equal(part.ordinals, full.ordinals[allowed[full.ordinals]])
+
+
+def random_features(rng, n=60):
+    points = np.c_[rng.random((n, 2)) * 400, 5 + rng.random(n), 360 * rng.random(n), rng.random(n)]
+    return LocalFeatures(points.astype(np.float32), rng.standard_normal((n, 128)).astype(np.float32))
+
+
+def test_a_verified_image_rises_to_the_top(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    query, _ = make_query(rng, world, n_found=0)
+    described = [random_features(rng) for _ in range(60)]
+    part = Described(world.ids, np.full((60, 2), 400), described, [None] * 60)
+    features = FeatureFiles(str(tmp_path), ((int(world.ids[0]), save_features(str(tmp_path), part)),)).open()
+    opened, recipe = (save_world(tmp_path, world).open(), world.files.open()), FusedRecipe(60, n_verified=20)
+    (before,) = rank_fused([query], *opened, recipe, features=features)
+    target = int(before.ordinals[12])  # among the 20 that are verified
+    asking = query._replace(photo=prepare_photo(described[target], (400, 400), recipe.verification))
+    (after,) = rank_fused([asking], *opened, recipe, features=features)
+    assert after.ordinals[0] == target
+    (without,) = rank_fused([asking], *opened, recipe._replace(n_verified=0), features=features)
+    np.testing.assert_array_equal(without.ordinals, before.ordinals)
+
+
+def test_a_query_that_resembles_nothing_has_no_support(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    query = FusedQuery((-world.X.mean(0), None), -1, np.arange(60), np.zeros(0, int), np.zeros(0))
+    far = query._replace(vectors=(unit(-world.X.sum(0)[None])[0] * 0, None))
+    (answer,) = rank_fused([far], save_world(tmp_path, world).open(), world.files.open(), FusedRecipe(10))
+    assert answer.no_support
+    np.testing.assert_array_equal(answer.ordinals, np.arange(10))
+    assert (answer.scores <= 0).all()

@@ -1,0 +1,92 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from resight.arrow import arrow_to_lists, lists_to_arrow, vectors_to_arrow
+from resight.features.local.points import pack_features
+from resight.knn.copies import to_offsets
+from resight.search.fused.rank import FusedRecipe, rank_fused
+from resight.search.fused.spark import FusedFiles, fuse_neighbors, search_fused
+from resight.verification.feature_files import Described, FeatureFiles, save_features
+from resight.verification.verify import prepare_photo
+from tests.search.fused.test_lists import sparse_lists
+from tests.search.fused.test_rank import make_query, random_features
+from tests.search.fused.worlds import make_world, ranked_row, save_world
+
+N = 60
+
+
+def shuffled(spark, table, rng, n_parts=4):
+    return spark.createDataFrame(table.take(pa.array(rng.permutation(len(table))))).repartition(n_parts)
+
+
+@pytest.mark.parametrize("block_images", [1, 13, 1000])
+def test_distributed_lists_equal_local_ones(spark, rng, tmp_path, block_images):
+    world = make_world(tmp_path, rng)
+    expected, _, _ = sparse_lists(world, n_near=10, k=6, rng=rng)
+    near = np.argsort(-(world.X @ world.X.T), axis=1)[:, 1:11]
+    lists = lists_to_arrow(to_offsets(np.full(N, 10)), world.ids[near].ravel())
+    neighbors = shuffled(spark, pa.table({"src": world.ids, "dst": lists}), rng)
+    rows = [ranked_row(world, i) for i in range(N)]
+    ends = to_offsets(np.full(N, N - 1))
+    images, scores = (np.concatenate(column) for column in zip(*rows, strict=True))
+    packed = [lists_to_arrow(ends, world.ids[images]), lists_to_arrow(ends, scores.astype(np.float32))]
+    ranked = pa.table([world.ids, *packed], names=["query_id", "image_ids", "scores"])
+    found = fuse_neighbors(
+        neighbors, shuffled(spark, ranked, rng), world.files, k=6, block_images=block_images
+    )
+    table = found.toArrow().sort_by("src")
+    np.testing.assert_array_equal(table["src"], world.ids[expected.src])
+    np.testing.assert_array_equal(arrow_to_lists(table["dst"], "int64")[1], world.ids[expected.dst])
+    similarity = arrow_to_lists(table["similarity"], "float32")[1]
+    np.testing.assert_array_equal(similarity, expected.similarity)
+
+
+def lay_out(world, queries, features):
+    """Queries as the operator takes them; the second lacks its second vector and its keypoints."""
+    found = [query.found for query in queries]
+    ends = to_offsets(np.array([len(one) for one in found]))
+    _, points, vectors = pack_features(features, "float32")
+    columns = {
+        "query_id": pa.array(range(len(queries))),
+        "own": pa.array([int(world.ids[q.own]) if q.own >= 0 else -1 for q in queries]),
+        "vector": vectors_to_arrow(np.stack([q.vectors[0] for q in queries])),
+        "vector_2": pa.array([None if q.vectors[1] is None else q.vectors[1].tobytes() for q in queries]),
+        "image_ids": lists_to_arrow(ends, world.ids[np.concatenate(found)]),
+        "scores": lists_to_arrow(ends, np.concatenate([q.scores for q in queries]).astype(np.float32)),
+        "points": points,
+        "vectors": vectors,
+        "width": pa.array([400] * len(queries), pa.int32()),
+        "height": pa.array([400] * len(queries), pa.int32()),
+    }
+    return pa.table(columns)
+
+
+def test_distributed_rankings_equal_local_ones(spark, rng, tmp_path):
+    world, recipe = make_world(tmp_path, rng), FusedRecipe(25)
+    described = [random_features(rng) for _ in range(N)]
+    part = Described(world.ids, np.full((N, 2), 400), described, [None] * N)
+    names = save_features(str(tmp_path), part, dtype="float32")
+    features = FeatureFiles(str(tmp_path), ((int(world.ids[0]), names),))
+    asking, queries, similar = [None, None, *(random_features(rng) for _ in range(7))], [], 0
+    for i, own in enumerate([-1, 3, 8, -1, -1, 50, 51, -1, 2]):
+        query, _ = make_query(rng, world, own=own)
+        if i == 0:
+            similar = int(query.near[2])
+            asking[0] = described[similar]
+        vectors = query.vectors if i != 1 else (query.vectors[0], None)
+        photo = prepare_photo(asking[i], (400, 400), recipe.verification) if asking[i] else None
+        queries.append(query._replace(vectors=vectors, photo=photo))
+    searched = save_world(tmp_path, world)
+    files = FusedFiles(searched, world.files, features, ("float32", "float32"), "float32")
+    table = shuffled(spark, lay_out(world, queries, asking), rng)
+    rows = search_fused(table, files, recipe).toArrow().sort_by("query_id")
+    opened = searched.open(), world.files.open()
+    expected = list(rank_fused(queries, *opened, recipe, features=features.open()))
+    images = arrow_to_lists(rows["image_ids"], "int64")[1].reshape(-1, 25)
+    np.testing.assert_array_equal(images, [world.ids[answer.ordinals] for answer in expected])
+    scores = arrow_to_lists(rows["scores"], "float32")[1].reshape(-1, 25)
+    np.testing.assert_allclose(scores, [answer.scores for answer in expected], atol=1e-6)
+    (plain,) = rank_fused(queries[:1], *opened, recipe._replace(n_verified=0))
+    rise = np.flatnonzero(plain.ordinals == similar) - np.flatnonzero(images[0] == world.ids[similar])
+    assert rise > 0  # its keypoints are the query's
