@@ -1,13 +1,21 @@
 """ASMK side by side with the package ``asmk`` 0.1.1, in one run on the same RootSIFT descriptors.
 
-Each step is timed on its own: the codebook, assignment with aggregation and the inverted file, and queries of
-five words per descriptor (aggregation and scoring; assignment apart). Scores are compared where the rules
-agree: the package leaves a component that is exactly zero out of the bits, and gives the query's norm words
-that no image has. A last part builds and searches a synthetic index of ``--entries`` entries, one shard at a
-time, and states the peak of memory. Where the package is not installed (the extra ``bench``), its part says
-NOT RUN. Runs without Spark::
+Parts, with the minutes that each takes on two quiet cores for 1.26 M descriptors, 600 each of 2,152 photos:
 
-    python benchmarks/inverted_file.py [--photos FOLDER] [--words 16384] [--entries 100000000]
+- the descriptors (2-4; kept in ``--folder`` and read from there by the next run) and our codebook with its
+  quantisation error (1), which the first two parts need;
+- ``compare`` (4, most of it the package): assignment, aggregation and inverted file; the package's codebook;
+  queries of five words per descriptor, ours and theirs by turns (aggregation and scoring; assignment apart);
+  scores where the rules agree: the package leaves a component that is exactly zero out of the bits, and gives
+  the query's norm words that no image has;
+- ``scaling`` (1): the build and the queries on one thread and on ``--threads``, by turns;
+- ``synthetic`` (2-4): an index of ``--entries`` entries, built and searched one shard at a time in processes
+  of their own, with the peak of their memory.
+
+A part that fails is named and the others go on; the exit status is 1 then. Where the package is not installed
+(the extra ``bench``), its lines say NOT RUN. Starts no Spark::
+
+    python benchmarks/inverted_file.py --photos FOLDER --folder /tmp/asmk [--parts compare,scaling,synthetic]
 """
 
 import argparse
@@ -16,7 +24,9 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +35,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
 FORMATS = {".jpg", ".jpeg", ".png"}
+CHUNK = 256  # photos that a task indexes together
 SYNTHETIC = {"n_words": 65_536, "per_image": 100, "shard_images": 50_000}
 
 
@@ -60,15 +71,35 @@ def read_photos(folder, n):
     return [path.read_bytes() for path in paths[:n]]
 
 
-def describe(contents, n_threads):
+def describe(contents, n_threads, keypoints):
     """Describe photos by RootSIFT; what cannot be read has no descriptor."""
     from resight.features.local.extract import extract_local
     from resight.features.local.settings import LocalSettings
 
-    found = extract_local(contents, LocalSettings(extractor="rootsift"), n_threads=n_threads)
+    found = extract_local(contents, LocalSettings(max_keypoints=keypoints), n_threads=n_threads)
     vectors = [one.vectors if one is not None else np.zeros((0, 128), np.float32) for one in found.features]
     offsets = np.append(0, np.cumsum([len(one) for one in vectors]))
     return Photos(np.concatenate([v.reshape(-1, 128) for v in vectors]).astype(np.float32), offsets)
+
+
+def load_descriptors(args, folder):
+    """Read the descriptors that an earlier run left in ``folder``, or describe the photos."""
+    file = folder / f"descriptors-{args.n}-{args.keypoints}.npz"
+    if not file.exists():
+        contents, parts, begun = read_photos(args.photos, args.n), [], time.perf_counter()
+        for i in range(0, len(contents), 256):
+            parts.append(describe(contents[i : i + 256], args.threads, args.keypoints))
+            print(
+                f"described {i + parts[-1].n} of {len(contents)} photos, {time.perf_counter() - begun:.0f} s",
+                flush=True,
+            )
+        counts = np.concatenate([np.diff(part.offsets) for part in parts])
+        vectors = np.concatenate([part.vectors for part in parts])
+        unfinished = file.with_suffix(".part.npz")
+        np.savez(unfinished, vectors=vectors, offsets=np.append(0, np.cumsum(counts)))
+        unfinished.replace(file)
+    held = np.load(file)
+    return Photos(held["vectors"], held["offsets"])
 
 
 def timed(call):
@@ -133,42 +164,63 @@ class Package:
 
 
 class Ours:
-    """The same steps of resight."""
+    """The same steps of resight, cut as its tasks cut them."""
 
     def __init__(self, words, folder):
         self.words, self.folder = words, str(folder)
 
     def train(self, photos):
-        """Fit centroids on all descriptors, ten iterations."""
-        from resight.codebook.kmeans import add_sums, fit_centroids, sum_parts
+        """Fit centroids on all descriptors, ten iterations, and choose how many groups are visited."""
+        from resight.codebook.kmeans import fit_centroids
+        from resight.codebook.model import Codebook
+        from resight.codebook.quantize import tune_probes
+        from resight.codebook.spark import PART_ROWS, Sample
+        from resight.knn.matrix import save_array
 
         rng, X = np.random.default_rng(0), photos.vectors
+        parts = [X[i : i + PART_ROWS] for i in range(0, len(X), PART_ROWS)]
+        names = tuple(save_array(self.folder, f"points-{i:03d}", part) for i, part in enumerate(parts))
+        sample = Sample(self.folder, names, *X.shape)
         start = X[np.sort(rng.choice(len(X), self.words, replace=False))]
-        sample = X[:: max(1, len(X) // 20_000)]
-        step = lambda quantizer: add_sums([sum_parts([X], quantizer)])  # noqa: E731
-        return fit_centroids(step, start, n_iter=10, sample=sample).centroids
+        tested = X[:: max(1, len(X) // 20_000)]
+        fitted = fit_centroids(sample.sum_here, start, n_iter=10, sample=tested)
+        chosen = tune_probes(tested, fitted.centroids)
+        self.codebook, self.agreement = Codebook(fitted.centroids, n_probes=chosen.n_probes), chosen
+        return fitted.centroids
 
-    def build(self, photos, centroids):
-        """Assign, aggregate and build the inverted file."""
-        from resight.asmk.aggregate import aggregate_image
+    def build(self, photos, threads):
+        """Assign, aggregate and build the inverted file, one BLAS thread to a task."""
+        import faiss
+        from threadpoolctl import threadpool_limits
+
         from resight.asmk.shard import ShardFiles, write_shard
-        from resight.codebook.model import Codebook
-        from resight.codebook.quantize import assign, tune_probes
 
-        sample = photos.vectors[:: max(1, len(photos.vectors) // 20_000)]
-        self.codebook = Codebook(centroids, n_probes=tune_probes(sample, centroids).n_probes)
-        parts = []
-        for i in range(photos.n):
-            vectors = photos.of(i)
-            parts.append(aggregate_image(vectors, assign(vectors, self.codebook), self.codebook))
+        self.codebook.quantizer.prepare()
+        starts = range(0, photos.n, CHUNK)
+        one = lambda: faiss.omp_set_num_threads(1)  # noqa: E731
+        with threadpool_limits(1), ThreadPoolExecutor(threads, initializer=one) as pool:
+            parts = [
+                part for chunk in pool.map(lambda i: self.index_chunk(photos, i), starts) for part in chunk
+            ]
         words, codes = (np.concatenate(column) for column in zip(*parts, strict=True))
-        counts = np.array([len(part[0]) for part in parts])
+        counts, place = np.array([len(part[0]) for part in parts]), f"{self.folder}/shard"
         ordinals = np.repeat(np.arange(photos.n), counts)
-        made = write_shard(self.folder, words, ordinals, codes, np.arange(photos.n), n_words=len(centroids))
-        self.shard = ShardFiles(self.folder, made.sha256).open()
+        made = write_shard(place, words, ordinals, codes, np.arange(photos.n), n_words=self.codebook.k)
+        self.shard = ShardFiles(place, made.sha256).open()
         self.n_bytes, self.n_entries = made.n_bytes, made.n_entries
         self.norms = np.divide(1.0, np.sqrt(counts), out=np.zeros(len(counts)), where=counts > 0)
-        self.weights = np.ones(len(centroids), np.float32)
+        self.weights = np.ones(self.codebook.k, np.float32)
+
+    def index_chunk(self, photos, first):
+        """Give the entries of some photos, as one chunk of build-index finds them."""
+        from resight.asmk.aggregate import aggregate_image
+        from resight.codebook.quantize import assign
+
+        bounds = photos.offsets[first : first + CHUNK + 1]
+        X = photos.vectors[bounds[0] : bounds[-1]]
+        words = assign(X, self.codebook)
+        own = [slice(a - bounds[0], b - bounds[0]) for a, b in pairwise(bounds)]
+        return [aggregate_image(X[one], words[one], self.codebook) for one in own]
 
     def query(self, vectors, words):
         """Aggregate a query that is assigned already, and score all photos, in their order."""
@@ -190,39 +242,70 @@ def quantization_error(vectors, centroids):
     return float(faiss.knn(np.ascontiguousarray(sample), centroids, 1)[0].mean())
 
 
-def compare(photos, args, folder):
-    """Run both, step by step, and print a line for each."""
+def choose_queries(photos, codebook, n):
+    """Choose photos as queries and assign them: vectors and five words of each descriptor."""
     from resight.codebook.quantize import assign
 
-    ours = Ours(args.words, folder)
-    seconds, centroids = timed(lambda: ours.train(photos))
-    report("codebook", seconds, f"error {quantization_error(photos.vectors, centroids):.5f}")
-    seconds = timed(lambda: ours.build(photos, centroids))[0]
-    size = f"{ours.n_entries} entries, {ours.n_bytes / max(ours.n_entries, 1):.1f} bytes each"
-    report("assign + aggregate + build", seconds, size)
     described = np.flatnonzero(np.diff(photos.offsets))
-    chosen = described[np.linspace(0, len(described) - 1, min(args.queries, len(described))).astype(int)]
-    asked = [(photos.of(i), assign(photos.of(i), ours.codebook, 5)) for i in chosen]
+    chosen = described[np.linspace(0, len(described) - 1, min(n, len(described))).astype(int)]
+    assign(photos.of(chosen[0]), codebook, 5)
+    found = [timed(lambda i=i: assign(photos.of(i), codebook, 5)) for i in chosen]
+    report("query, assignment apart", np.median([t for t, _ in found]), f"of {len(found)}")
+    return [(photos.of(i), words) for i, (_, words) in zip(chosen, found, strict=True)]
+
+
+def compare(ours, photos, args):
+    """Run both, step by step, and print a line for each."""
+    report(
+        "assign + aggregate + build", timed(lambda: ours.build(photos, args.threads))[0], describe_size(ours)
+    )
+    asked = choose_queries(photos, ours.codebook, args.queries)
     ours.query(*asked[0])
-    times = [timed(lambda q=query: ours.query(*q)) for query in asked]
-    report("query, 5 words a descriptor", np.median([t for t, _ in times]), f"of {len(asked)}")
-    one = timed(lambda: [ours.query(*query) for query in asked])[0]
-    with ThreadPoolExecutor(args.threads) as pool:
-        two = timed(lambda: list(pool.map(lambda query: ours.query(*query), asked)))[0]
-    print(f"resight  {args.threads} threads answer {one / two:.2f} x as many queries as one")
     try:
         package = Package(args.words, args.threads)
     except ImportError:
+        times = [timed(lambda q=query: ours.query(*q))[0] for query in asked]
+        report("query, 5 words a descriptor", np.median(times), f"of {len(asked)}")
         print("asmk     NOT RUN: the package is not installed (pip install resight[bench])")
         return
     seconds, other = timed(lambda: package.train(photos))
     report("codebook", seconds, f"error {quantization_error(photos.vectors, other):.5f}", "asmk")
+    centroids = ours.codebook.centroids
     report("assign + aggregate + build", timed(lambda: package.build(photos, centroids))[0], "", "asmk")
-    theirs = [timed(lambda q=query: package.query(*q)) for query in asked]
-    report("query, 5 words a descriptor", np.median([t for t, _ in theirs]), f"of {len(asked)}", "asmk")
-    pairs = zip(times, theirs, strict=True)
+    pairs = [(timed(lambda q=q: ours.query(*q)), timed(lambda q=q: package.query(*q))) for q in asked]
+    for side, who in enumerate(("resight", "asmk")):
+        report(
+            "query, 5 words a descriptor",
+            np.median([pair[side][0] for pair in pairs]),
+            f"of {len(asked)}",
+            who,
+        )
     largest = max(np.abs(a[: len(b)] - b[: len(a)]).max() for (_, a), (_, b) in pairs)
-    print(f"largest difference of a score: {largest:.2e}")
+    print(f"largest difference of a score: {largest:.2e}", flush=True)
+
+
+def describe_size(ours):
+    """Say what the last build took on the disk."""
+    return f"{ours.n_entries} entries, {ours.n_bytes / max(ours.n_entries, 1):.1f} bytes each"
+
+
+def measure_scaling(ours, photos, args):
+    """Time the build and batches of queries on one thread and on several, by turns."""
+    counts, built = (1, args.threads), {}
+    for _ in range(3):
+        for n in counts:
+            built.setdefault(n, []).append(timed(lambda n=n: ours.build(photos, n))[0])
+    asked = choose_queries(photos, ours.codebook, args.queries)
+    batch, answered = asked * max(1, 1000 // len(asked)), {}
+    for _ in range(5):
+        for n in counts:
+            with ThreadPoolExecutor(n) as pool:
+                call = lambda pool=pool: list(pool.map(lambda query: ours.query(*query), batch))  # noqa: E731
+                answered.setdefault(n, []).append(timed(call)[0])
+    for step, found in (("build", built), (f"{len(batch)} queries", answered)):
+        one, more = (float(np.median(found[n])) for n in counts)
+        report(f"{step}, 1 thread", one)
+        report(f"{step}, {args.threads} threads", more, f"{one / more:.2f} x")
 
 
 def report(step, seconds, more="", who="resight"):
@@ -258,7 +341,12 @@ def run_synthetic(n_entries, folder, processes):
     jobs = [(f"{folder}/{number:05d}", number, size) for number, size in enumerate(sizes)]
     begun = time.perf_counter()
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        made = list(pool.map(build_synthetic, jobs))
+        made = []
+        for one in pool.map(build_synthetic, jobs):
+            made.append(one)
+            print(
+                f"synthetic shard {len(made)} of {len(jobs)}, {time.perf_counter() - begun:.0f} s", flush=True
+            )
     wall, n_bytes = time.perf_counter() - begun, sum(info.n_bytes for _, info, _, _ in made)
     print(
         f"synthetic: {n_entries} entries, {sum(sizes)} images, {len(jobs)} shards, {processes} processes: "
@@ -290,23 +378,62 @@ def search_synthetic(shards):
     return f"synthetic query of 1,000 words: {seconds}, peak {peak_gib():.2f} GiB"
 
 
+def train(ours, photos):
+    """Fit our codebook, which all other parts use."""
+    seconds, centroids = timed(lambda: ours.train(photos))
+    error, chosen = quantization_error(photos.vectors, centroids), ours.agreement
+    report(
+        "codebook", seconds, f"error {error:.5f}, {chosen.n_probes} groups visited ({chosen.share:.4f} agree)"
+    )
+
+
+def run_parts(args, folder):
+    """Run the chosen parts; the number of those that failed."""
+    wanted, n_failed = args.parts.split(","), 0
+    steps = {"synthetic": lambda: run_synthetic(args.entries, folder / "synthetic", args.threads)}
+    if {"compare", "scaling"} & {*wanted}:
+        import faiss
+
+        faiss.omp_set_num_threads(args.threads)
+        seconds, photos = timed(lambda: load_descriptors(args, folder))
+        print(f"{len(photos.vectors)} descriptors of {photos.n} photos in {seconds:.1f} s", flush=True)
+        ours = Ours(args.words, folder / "ours")
+        train(ours, photos)
+        ours.build(Photos(photos.vectors[: photos.offsets[2]], photos.offsets[:3]), 1)  # loops are compiled
+        steps |= {
+            "compare": lambda: compare(ours, photos, args),
+            "scaling": lambda: (ours.build(photos, args.threads), measure_scaling(ours, photos, args)),
+        }
+    for name in wanted:
+        try:
+            print(f"--- {name}", flush=True)
+            steps[name]()
+        except Exception:
+            traceback.print_exc()
+            print(f"{name} FAILED", flush=True)
+            n_failed += 1
+    return n_failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--photos", help="folder of photos; default: those of the demo")
     parser.add_argument("--n", type=int, default=10_000, help="photos at most")
+    parser.add_argument("--keypoints", type=int, default=600, help="of a photo at most")
     parser.add_argument("--words", type=int, default=16_384)
     parser.add_argument("--queries", type=int, default=70)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--entries", type=int, default=100_000_000, help="of the synthetic index; 0: none")
-    parser.add_argument("--folder", help="for files; default: a temporary folder")
+    parser.add_argument("--entries", type=int, default=100_000_000, help="of the synthetic index")
+    parser.add_argument("--parts", default="compare,scaling,synthetic")
+    parser.add_argument("--folder", help="for files, which stay; default: a temporary folder")
     args = parser.parse_args()
+    unknown = {*args.parts.split(",")} - {"compare", "scaling", "synthetic"}
+    if unknown:
+        parser.error(f"--parts: {sorted(unknown)[0]}")
     folder = Path(args.folder or tempfile.mkdtemp(prefix="resight-asmk-"))
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        seconds, photos = timed(lambda: describe(read_photos(args.photos, args.n), args.threads))
-        print(f"{len(photos.vectors)} descriptors of {photos.n} photos in {seconds:.1f} s", flush=True)
-        compare(photos, args, folder / "shard")
-        if args.entries:
-            run_synthetic(args.entries, folder / "synthetic", args.threads)
+        sys.exit(run_parts(args, folder) > 0)
     finally:
         if not args.folder:
             shutil.rmtree(folder, ignore_errors=True)

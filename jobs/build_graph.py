@@ -24,8 +24,20 @@ from resight.knn.matrix import VectorFiles
 from resight.knn.plan import choose_growth, choose_method
 from resight.knn.spark import Approximation, expand_lists, list_neighbors, measure_recall
 from resight.knn.storage.spark import write_vector_files
+from resight.rerank.fuse import GAMMA
+from resight.search.fused.similarity import COLOUR, DescriptorFiles
+from resight.search.fused.spark import check_ranking, fuse_neighbors, number_lists, pack_rankings
 from resight.store import TableStore
-from resight.tables import COMPONENTS, EDGES, GLOBAL_DESCRIPTORS, NEIGHBORS, NODES, REGION_DESCRIPTORS
+from resight.tables import (
+    COMPONENTS,
+    EDGES,
+    GLOBAL_DESCRIPTORS,
+    NEIGHBORS,
+    NODES,
+    REGION_DESCRIPTORS,
+    RESULTS,
+)
+from resight.workspace import input_key
 
 MAX_K = 2048
 log = logging.getLogger("resight")
@@ -37,19 +49,35 @@ class GraphConfig(Config, frozen=True):
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
     k: Annotated[
         int | Literal["auto"],
-        Meta(description="neighbours of a node, distinct vectors; auto: 50, or 200 of regions all kept"),
+        Meta(description="neighbours of a node, distinct vectors; auto: 50, fused 20, all regions 200"),
     ] = "auto"
     of: Annotated[
-        Literal["images", "regions"],
-        Meta(description="nodes: images, or their regions (extract-features --regions)"),
+        Literal["images", "regions", "fused"],
+        Meta(
+            description="nodes: images, their regions (extract-features --regions), or images by what the "
+            "descriptors and an ASMK search say together"
+        ),
     ] = "images"
+    ranked: Annotated[
+        str, Meta(description="fused: build of search --method asmk --queries-from collection --depth 120")
+    ] = ""
+    colour: Annotated[
+        str, Meta(description="fused: build of further descriptors, such as colour; default: none")
+    ] = ""
+    colour_weight: Annotated[float, Meta(gt=0, description="fused: weight of their vectors")] = 0.6
+    fused_weight: Annotated[
+        float, Meta(ge=0, description="fused: weight of what the search adds to the similarity")
+    ] = 0.4
     compress: Annotated[
         int, Meta(ge=0, description="Gaussian components that replace the regions of an image; 0: keep all")
     ] = 0
     gmp_lambda: Annotated[
         float, Meta(gt=0, description="regularisation of the weights of an image's regions")
     ] = 1.0
-    gamma: Annotated[float, Meta(gt=0, description="exponent of the similarity in the affinity")] = 3.0
+    gamma: Annotated[
+        float | Literal["auto"],
+        Meta(description="exponent of the similarity in the affinity; auto: 3, or 2 fused"),
+    ] = "auto"
     max_copies: Annotated[int, Meta(ge=1, description="images of one vector that a list shows")] = 10
     method: Annotated[
         Literal["auto", "exact", "ivf"],
@@ -64,20 +92,47 @@ class GraphConfig(Config, frozen=True):
         """Check what single fields cannot say."""
         if self.k != "auto" and not 1 <= self.k <= MAX_K:
             raise ValueError(f"k: from 1 to {MAX_K}, or auto")
+        if self.gamma != "auto" and not self.gamma > 0:
+            raise ValueError("gamma: above 0, or auto")
         if self.compress and self.of != "regions":
             raise ValueError("compress: only for a graph of regions, --of regions")
+        if self.of != "fused" and (self.ranked or self.colour):
+            raise ValueError(f"{'ranked' if self.ranked else 'colour'}: only for --of fused")
+        if self.of == "fused" and not self.ranked:
+            raise ValueError(
+                "ranked: --of fused needs a build of search --method asmk --queries-from collection"
+            )
 
     @property
     def n_neighbors(self) -> int:
         """Give k: the paper takes 50, and 200 where the graph holds all regions."""
         if self.k != "auto":
             return self.k
+        if self.of == "fused":
+            return 20
         return 200 if self.of == "regions" and not self.compress else 50
+
+    @property
+    def n_similar(self) -> int:
+        """Give the length of lists by one descriptor: fused ones are chosen from longer ones."""
+        return max(50, self.n_neighbors) if self.of == "fused" else self.n_neighbors
+
+    @property
+    def exponent(self) -> float:
+        """Give gamma: the paper takes 3."""
+        if self.gamma != "auto":
+            return self.gamma
+        return GAMMA if self.of == "fused" else 3.0
 
 
 def has_regions(conf: GraphConfig) -> bool:
     """Whether the graph is one of regions."""
     return conf.of == "regions"
+
+
+def is_fused(conf: GraphConfig) -> bool:
+    """Whether the graph is one of fused similarities."""
+    return conf.of == "fused"
 
 
 @job(
@@ -86,6 +141,8 @@ def has_regions(conf: GraphConfig) -> bool:
     reads=(
         Input(REGION_DESCRIPTORS, "descriptors", when=has_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
+        Input(RESULTS, "ranked", when=is_fused),
+        Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=is_fused),
     ),
     writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),
 )
@@ -93,32 +150,38 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     """List the k nearest nodes of each, among distinct vectors; copies never push neighbours out.
 
     A node is an image, or with ``--of regions`` a region of one. An edge joins two nodes that are in each
-    other's lists. Nodes without a usable vector have no edges, and are counted.
+    other's lists. Nodes without a usable vector have no edges, and are counted. With ``--of fused`` the lists
+    go by one descriptor, a second one and an ASMK search together.
     """
+    if is_fused(conf):
+        check_ranking(store.run.inputs[RESULTS.name])
     regions = keep_regions(store, conf) if has_regions(conf) else None
     layout = open_vectors(store) if regions is None else open_regions(store, conf, regions)
     plan = choose_method(layout.n - layout.n_copies, layout.d, method=conf.method)
     log.info("build-graph: %s, because %s", plan.method, plan.reason)
     store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
     copies = store.persist("copies", list_copies(store.spark, layout))
-    renewed = renew_lists(store, conf, layout) if regions is None else None
+    renewed = renew_lists(store, conf, layout) if conf.of == "images" else None
     approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
     lists = renewed
     if lists is None:
         lists = list_neighbors(
-            store.spark, layout, k=conf.n_neighbors, block_rows=conf.block_rows, approximate=approximate
+            store.spark, layout, k=conf.n_similar, block_rows=conf.block_rows, approximate=approximate
         )
-    store.write(NEIGHBORS, expand_lists(lists, layout, max_copies=conf.max_copies))
+    near = expand_lists(lists, layout, max_copies=conf.max_copies)
+    if is_fused(conf):
+        near = store.persist("near", near)
+        store.write(NEIGHBORS, fuse_lists(store, conf, near, layout))
+    else:
+        store.write(NEIGHBORS, near)
+        near = store.written(NEIGHBORS)
     if renewed is not None and approximate:
         note_drift(store, conf, layout)
-    recall = measure_recall(store.written(NEIGHBORS), layout, k=conf.n_neighbors, seed=conf.seed)
-    (measured,) = recall.collect()
-    figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
-    store.note(method=plan.method, **figures)
+    note_recall(store, conf, near, layout, plan.method)
     images = store.read(GLOBAL_DESCRIPTORS)
     nodes = build_nodes(images, copies) if regions is None else build_region_nodes(regions, copies)
     store.write(NODES, nodes)
-    edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.gamma))
+    edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.exponent))
     store.write(EDGES, edges)
     store.write(COMPONENTS, label_components(store, conf, edges, copies))
 
@@ -144,6 +207,30 @@ def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> Da
     return update_lists(previous, moved.select("image_id"), layout, k=k, block_rows=rows, hold=store.hold)
 
 
+def fuse_lists(store: TableStore, conf: GraphConfig, near: DataFrame, layout: VectorFiles) -> DataFrame:
+    """Cut the lists of all images by fused similarity, from `NEIGHBORS` rows by one descriptor."""
+    descriptors = join_descriptors(store, layout, conf.colour_weight)
+    ranked = pack_rankings(store.read(RESULTS))
+    fused = fuse_neighbors(near, ranked, descriptors, k=conf.n_neighbors, weight=conf.fused_weight)
+    return expand_lists(number_lists(fused, descriptors), layout, max_copies=conf.max_copies)
+
+
+def join_descriptors(store: TableStore, layout: VectorFiles, weight: float) -> DescriptorFiles:
+    """Give the files of the descriptors, and of further ones that the run reads, with their weights."""
+    if input_key(GLOBAL_DESCRIPTORS, COLOUR) not in store.run.inputs:
+        return DescriptorFiles(((layout, 1.0),))
+    return DescriptorFiles(((layout, 1.0), (open_vectors(store, role=COLOUR), weight)))
+
+
+def note_recall(
+    store: TableStore, conf: GraphConfig, near: DataFrame, layout: VectorFiles, method: str
+) -> None:
+    """Note how many neighbours by one descriptor were found, of those that an exact search finds."""
+    (measured,) = measure_recall(near, layout, k=conf.n_similar, seed=conf.seed).collect()
+    figures = {name: round(measured[name], 4) for name in ("recall", "low", "high")}
+    store.note(method=method, **figures)
+
+
 def note_drift(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> None:
     """Note how far lists that grew, and their edges, are from those of a graph built from nothing."""
     lists = store.written(NEIGHBORS)
@@ -152,15 +239,15 @@ def note_drift(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> Non
     store.note(grown=drift._asdict())
 
 
-def open_vectors(store: TableStore) -> VectorFiles:
+def open_vectors(store: TableStore, *, role: str = "") -> VectorFiles:
     """Give the descriptors of the run as memory-mapped files, written at the first use of this version."""
-    folder = store.shard_folder(GLOBAL_DESCRIPTORS)
+    folder = store.shard_folder(GLOBAL_DESCRIPTORS, role=role)
     layout = write_vector_files(
-        unify_copies(store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'")),
+        unify_copies(store.read(GLOBAL_DESCRIPTORS, role=role).where("status = 'ok'")),
         folder,
-        source_dtype=store.properties(GLOBAL_DESCRIPTORS)["dtype"],
+        source_dtype=store.properties(GLOBAL_DESCRIPTORS, role=role)["dtype"],
     )
-    store.drop_old_shards(GLOBAL_DESCRIPTORS)
+    store.drop_old_shards(GLOBAL_DESCRIPTORS, role=role)
     return layout
 
 

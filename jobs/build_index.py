@@ -104,19 +104,34 @@ def is_codebook(fitted: Run) -> bool:
     return fitted.settings.get("kind") == "codebook"
 
 
-def drop_old_files(store: TableStore, conf: IndexConfig) -> None:
-    """Delete the files of shards that none of the last runs of the build names."""
+def finish_index(store: TableStore, conf: IndexConfig) -> None:
+    """Write what a search opens beside the shards, and delete files that no kept run of the build names."""
+    from resight.asmk.searching.spark import (
+        write_index_files,
+    )  # compiled loops, which no command line waits for
+    from resight.search.local.locate import index_folder
+
     workspace, build = store.workspace, store.run.build_id
+    tables = (store.read(SHARDS, build), store.read(IMAGE_STATS, build), store.read(WORD_STATS, build))
+    folder = index_folder(workspace.root, workspace.builds()[build])
+    write_index_files(tables, read_codebook(store), folder, workspace.root)
     runs = [one for one in workspace.runs() if one.build_id == build and SHARDS.name in one.outputs]
-    kept: set[str] = set()
-    for one in runs[-KEPT_RUNS:]:
+    runs, shards = runs[-KEPT_RUNS:], set[str]()
+    for one in runs:
         if workspace.is_readable(SHARDS, build, one.outputs[SHARDS.name]):
             rows = workspace.dataset(SHARDS, build, one.outputs[SHARDS.name]).to_table(["path"])
-            kept.update(rows["path"].to_pylist())
-    home = files.join("shards", f"{SHARDS.name}-{build}")
-    found = files.list_files(files.join(workspace.root, home), recursive=True)
-    for folder in {files.join(home, path.rpartition("/")[0]) for path in found} - kept:
-        files.delete(files.join(workspace.root, folder))
+            shards.update(rows["path"].to_pylist())
+    delete_others(workspace.root, files.join("shards", f"{SHARDS.name}-{build}"), shards)
+    opened = {index_folder(workspace.root, one).removeprefix(f"{workspace.root}/") for one in runs}
+    delete_others(workspace.root, files.join("shards", f"{IMAGE_STATS.name}-{build}"), opened)
+
+
+def delete_others(root: str, home: str, kept: set[str]) -> None:
+    """Delete the folders with files under ``home`` that lie in none of ``kept``; all relative to ``root``."""
+    found = {files.join(home, path) for path in files.list_files(files.join(root, home), recursive=True)}
+    stale = {path.rpartition("/")[0] for path in found if not any(path.startswith(f"{k}/") for k in kept)}
+    for folder in stale:
+        files.delete(files.join(root, folder))
 
 
 @job(
@@ -129,7 +144,7 @@ def drop_old_files(store: TableStore, conf: IndexConfig) -> None:
         SOURCES,
     ),
     writes=(ENTRIES, WORD_STATS, IMAGE_STATS, SHARDS, LOCAL_DESCRIPTORS),
-    finish=drop_old_files,
+    finish=finish_index,
 )
 def main(store: TableStore, conf: IndexConfig) -> None:
     """Index the images that are new or changed; weights and norms are renewed for all.

@@ -19,6 +19,7 @@ from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
+from resight.images.ingest import load_decoder
 from resight.job import Input, job
 from resight.store import TableStore, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES, Table
@@ -59,6 +60,7 @@ class ExtractConfig(ExtractSettings, frozen=True):
         from resight.features.check import check_network
 
         super().check()
+        load_decoder(self.decoder)
         if not self.descriptors:
             check_network(self.extractor_settings())
 
@@ -165,13 +167,22 @@ def run_extraction(
     chunks = Chunks(folder, work, rescue, chunk_size, label=label)
     store.note(chunks=run_chunks(rows, "image_id", chunks))
     described = read_chunks(store.spark, chunks, from_arrow_schema(schema))
-    n_bad = described.where("status not in ('ok', 'zero')").count()
+    n_bad, n_described = described.where("status not in ('ok', 'zero')").count(), described.count()
+    n_before, n_retried = count_known(store)
     try:
-        store.check_loss(n_bad, described.count(), "images to describe", kind="bad")
+        store.check_loss(n_bad - n_retried, max(n_described, n_before), "images to describe", kind="bad")
     except LossError:
         forget_transient(store, described)
         raise
     return described
+
+
+def count_known(store: TableStore) -> tuple[int, int]:
+    """Count the images that this build knows, and those that could not be read and are tried again."""
+    outputs = store.run.previous.outputs.values() if store.run.previous else ()
+    judged = [output for output in outputs if output.statuses]  # regions have no status
+    n_retried = sum(output.statuses.get(word, 0) for output in judged for word in TRANSIENT)
+    return sum(output.n_rows for output in judged), n_retried
 
 
 def forget_transient(store: TableStore, described: DataFrame) -> None:

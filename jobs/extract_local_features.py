@@ -13,6 +13,7 @@ from resight.features.fitting.sample import parse_conditions
 from resight.features.fitting.spark import sample_rows, select_images
 from resight.features.local.settings import LocalSettings
 from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
+from resight.images.ingest import load_decoder
 from resight.job import Input, job
 from resight.jobs.extract_features import (
     compare_builds,
@@ -64,6 +65,7 @@ class ExtractLocalConfig(LocalSettings, frozen=True):
         from resight.features.check import check_network
 
         super().check()
+        load_decoder(self.decoder)
         if self.extractor == "how" and not self.is_checkpoint:
             check_network(self.network_settings())
 

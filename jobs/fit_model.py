@@ -12,11 +12,10 @@ from pyspark.sql import DataFrame
 
 from resight.cli import run
 from resight.codebook.kmeans import fit_centroids
-from resight.codebook.medians import draw_projection, fill_medians
 from resight.codebook.model import Codebook
 from resight.codebook.plan import choose_fit
 from resight.codebook.quantize import Quantizer, tune_probes
-from resight.codebook.spark import Drawn, find_medians, step_over_tasks, write_sample
+from resight.codebook.spark import fit_thresholds, step_over_tasks, write_sample
 from resight.config import Config, Meta, SettingError, execution
 from resight.evaluation.copies.spark import resolve_pairs
 from resight.evaluation.copies.truth import read_pairs
@@ -27,7 +26,9 @@ from resight.features.fitting.spark import (
     sum_covariance,
     sum_differences,
 )
+from resight.features.local.spark import sample_keypoints, sum_local_covariance
 from resight.features.whitening import (
+    CovarianceSums,
     Whitening,
     fit_learned_whitening,
     fit_pca_whitening,
@@ -66,8 +67,11 @@ class FitConfig(Config, frozen=True):
     ] = "pca"
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
     on: Annotated[
-        Literal["images", "regions"],
-        Meta(description="pca: what is fitted on; regions, for extract-features --whiten-regions"),
+        Literal["images", "regions", "keypoints"],
+        Meta(
+            description="pca: what is fitted on; regions, for extract-features --whiten-regions; keypoints, "
+            "for extract-local-features --whitening"
+        ),
     ] = "images"
     dims: Annotated[int, Meta(ge=1, description="dimensions that are kept")] = 512
     power: Annotated[
@@ -87,7 +91,9 @@ class FitConfig(Config, frozen=True):
     ] = ()
     sample: Annotated[int, Meta(ge=2, description="descriptors, and pairs, drawn by hash")] = 100_000
     seed: Annotated[int, Meta(description="of the sample")] = 0
-    local: Annotated[str, Meta(description="codebook: build of local descriptors; default: the newest")] = ""
+    local: Annotated[
+        str, Meta(description="codebook, keypoints: build of local descriptors; default: the newest")
+    ] = ""
     words: Annotated[
         int, Meta(ge=1, le=1 << 24, description="codebook: visual words; a small collection wants few")
     ] = 4096
@@ -113,15 +119,15 @@ class FitConfig(Config, frozen=True):
         """Check what single fields cannot say."""
         if self.bits and self.binarization != "medians":
             raise ValueError("bits: only with --binarization medians; else a code has a bit per dimension")
-        if self.only and self.kind == "codebook":
-            raise ValueError("only: for a codebook, extract-local-features --only chooses the images")
+        if self.only and of_keypoints(self):
+            raise ValueError("only: for keypoints, extract-local-features --only chooses the images")
         parse_conditions(self.only)
         if bool(self.pairs) + bool(self.duplicates) != (self.kind == "learned"):
             raise ValueError("pairs: --kind learned, and only it, takes --pairs or --duplicates, one of them")
         if bool(self.file) != (self.kind == "file"):
             raise ValueError("file: --kind file, and only it, takes --file")
-        if self.on == "regions" and self.kind != "pca":
-            raise ValueError("on: regions only with --kind pca")
+        if self.on != "images" and self.kind != "pca":
+            raise ValueError(f"on: {self.on} only with --kind pca")
 
     def weights_digest(self) -> str:
         """Hash the file that the model is made from: another content is another build."""
@@ -138,7 +144,7 @@ class FitConfig(Config, frozen=True):
         if is_codebook(self):
             return f"codebook{self.words}" + ("-medians" if self.binarization == "medians" else "")
         fitted = f"{self.kind}{self.dims}"
-        return Path(self.file).stem if self.file else f"{fitted}-regions" if of_regions(self) else fitted
+        return Path(self.file).stem if self.file else fitted if self.on == "images" else f"{fitted}-{self.on}"
 
     def content(self) -> dict[str, Any]:
         """Give what decides the model: settings of other kinds do not."""
@@ -157,9 +163,14 @@ def is_codebook(conf: FitConfig) -> bool:
     return conf.kind == "codebook"
 
 
-def is_whitening(conf: FitConfig) -> bool:
-    """Whether the model is one of vectors."""
-    return not is_codebook(conf)
+def of_keypoints(conf: FitConfig) -> bool:
+    """Whether the model is fitted on local descriptors."""
+    return is_codebook(conf) or conf.on == "keypoints"
+
+
+def of_vectors(conf: FitConfig) -> bool:
+    """Whether the model is fitted on what describes images, or their regions."""
+    return not of_keypoints(conf)
 
 
 def is_extracted(described: Run) -> bool:
@@ -172,8 +183,8 @@ def is_extracted(described: Run) -> bool:
     FitConfig,
     reads=(
         Input(REGION_DESCRIPTORS, "descriptors", when=of_regions, how="--regions"),
-        Input(GLOBAL_DESCRIPTORS, "descriptors", when=is_whitening),
-        Input(LOCAL_DESCRIPTORS, "local", when=is_codebook, kind=is_extracted),
+        Input(GLOBAL_DESCRIPTORS, "descriptors", when=of_vectors),
+        Input(LOCAL_DESCRIPTORS, "local", when=of_keypoints, kind=is_extracted),
         Input(DUPLICATE_PAIRS, "duplicates", optional=True, newest=False),
         IMAGES,
     ),
@@ -199,14 +210,28 @@ def main(store: TableStore, conf: FitConfig) -> None:
 
 def fit_pca(store: TableStore, conf: FitConfig) -> Whitening:
     """Whiten by principal components of a sample."""
-    table, key = (REGION_DESCRIPTORS, REGION) if of_regions(conf) else (GLOBAL_DESCRIPTORS, ["image_id"])
-    sampled = sample_rows(choose_descriptors(store, conf, table), key, sample=conf.sample, seed=conf.seed)
-    sums = sum_covariance(sampled, dtype=store.properties(table)["dtype"], key=key)
+    sums = sum_keypoints(store, conf) if of_keypoints(conf) else sum_vectors(store, conf)
     whitening, warning = fit_pca_whitening(sums, dims=min(conf.dims, len(sums.shift)), power=conf.power)
     if warning:
         log.warning("fit-model: %s", warning)
     store.note(sample=sums.n)
     return whitening
+
+
+def sum_vectors(store: TableStore, conf: FitConfig) -> CovarianceSums:
+    """Sum a sample of the descriptors of images or regions."""
+    table, key = (REGION_DESCRIPTORS, REGION) if of_regions(conf) else (GLOBAL_DESCRIPTORS, ["image_id"])
+    sampled = sample_rows(choose_descriptors(store, conf, table), key, sample=conf.sample, seed=conf.seed)
+    return sum_covariance(sampled, dtype=store.properties(table)["dtype"], key=key)
+
+
+def sum_keypoints(store: TableStore, conf: FitConfig) -> CovarianceSums:
+    """Sum the local descriptors of some images."""
+    local, dtype = store.read(LOCAL_DESCRIPTORS), store.properties(LOCAL_DESCRIPTORS)["dtype"]
+    try:
+        return sum_local_covariance(sample_keypoints(local, sample=conf.sample, seed=conf.seed), dtype=dtype)
+    except ValueError as error:
+        raise SettingError(f"--local: {error}") from None
 
 
 def fit_learned(store: TableStore, conf: FitConfig) -> Whitening:
@@ -274,20 +299,10 @@ def fit_codebook(store: TableStore, conf: FitConfig) -> Codebook:
     figures = {"path": plan.path, "words": len(start), "sample": sample.n, "nan": sample.n_bad}
     store.note(**figures, n_probes=n_probes, agreement=agreement, errors=fitted.errors)
     facts: dict[str, Any] = {"n_probes": n_probes, "dtype": dtype} | extractor_facts(store)
-    facts |= fit_thresholds(store, conf, drawn, Quantizer(fitted.centroids, n_probes))
+    if conf.binarization == "medians":
+        options = {"n_bits": conf.bits, "seed": conf.seed}
+        facts |= fit_thresholds(store.spark, drawn, Quantizer(fitted.centroids, n_probes), **options)
     return Codebook(fitted.centroids, **facts)
-
-
-def fit_thresholds(
-    store: TableStore, conf: FitConfig, drawn: Drawn, quantizer: Quantizer
-) -> dict[str, np.ndarray]:
-    """Draw a projection and find the medians of every word; nothing where bits are signs of residuals."""
-    if conf.binarization != "medians":
-        return {}
-    projection = draw_projection(drawn.sample.d, conf.bits or drawn.sample.d, seed=conf.seed)
-    words, medians = find_medians(store.spark, drawn.sample, quantizer, projection)
-    table = fill_medians(quantizer.centroids, projection, words, medians)
-    return {"projection": projection, "medians": table}
 
 
 def extractor_facts(store: TableStore) -> dict[str, Any]:

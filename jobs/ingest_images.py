@@ -14,7 +14,7 @@ from resight.config import Config, Meta, execution
 from resight.context import LossError
 from resight.features.imports import require_vectors
 from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
-from resight.images.ingest import INGESTED, IngestWork, load_decoder, rescue_files
+from resight.images.ingest import DECODER, INGESTED, IngestWork, load_decoder, rescue_files
 from resight.images.sources import Source, match_source, name_source, parse_source
 from resight.images.spark import assign_image_ids, compare_listing, list_source, require_listed
 from resight.job import job
@@ -48,7 +48,7 @@ class IngestConfig(Config, frozen=True):
     max_pixels: Annotated[int, Meta(ge=1, description="larger images are not decoded")] = 178_956_970
     preview_side: Annotated[int, Meta(ge=16, le=2048, description="longer side of previews")] = 256
     decoder: Annotated[str, Meta(description="module:function that decodes, for formats of your own")] = (
-        "resight.images.decode:decode_image"
+        DECODER
     )
     chunk_size: Annotated[int, execution("files per chunk of work", ge=1)] = 256
     max_memory_mb: Annotated[int, execution("memory that a chunk may add; 0: no limit", ge=0)] = 4096
@@ -81,8 +81,8 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     compared = compare_listing(listing, known, source.source_id, verify=conf.verify)
     compared = store.persist("compared", mark_unseen(store, compared, known))
     counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
-    n_here = sum(counts.get(change, 0) for change in ("same", "changed", "retried", "removed"))
-    store.check_loss(counts.get("removed", 0), n_here, f"images of source {source.source_id}")
+    n_present = known.where("removed_at is null").count()
+    store.check_loss(counts.get("removed", 0), n_present, f"images of source {source.source_id}")
     store.note(**{change: counts[change] for change in sorted(counts)})
     relabelled = compared.where("change = 'same' and extra_differs")
     quiet = store.run.previous is not None and relabelled.isEmpty()

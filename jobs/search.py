@@ -4,46 +4,41 @@ import logging
 from dataclasses import replace
 from typing import Annotated, Literal
 
-import pyarrow as pa
 from msgspec import structs
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as sf
-from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql import DataFrame
 
 from resight import files
-from resight.chunks.spark import Chunks, read_chunks, run_chunks
-from resight.chunks.work import Rescue
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
 from resight.diffusion.partitioned.slots import count_slots
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.plan import Plan, choose_path
 from resight.features.fitting.spark import select_images
-from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
-from resight.features.work import DESCRIBED, ExtractWork, rescue_images
-from resight.graph.builds import of_images, of_regions
+from resight.graph.builds import of_fused, of_images, of_regions
 from resight.images.sources import parse_source
-from resight.images.spark import assign_image_ids, list_source
 from resight.images.version import version_of_source
 from resight.job import Input, job
 from resight.jobs.build_graph import (
     GraphConfig,
+    join_descriptors,
     list_regions,
     open_graph,
     open_regions,
     open_vectors,
 )
 from resight.jobs.build_index import is_codebook
-from resight.jobs.extract_features import ExtractConfig
 from resight.knn.matrix import VectorFiles
+from resight.search.asked.spark import Asked, Dtypes, ask_collection, ask_files
 from resight.search.collection import SearchFiles
 from resight.search.filter import parse_filter
-from resight.search.local.spark import describe_collection, own_columns, query_work, rank_by_index
+from resight.search.fused.running.spark import rank_by_all
+from resight.search.fused.similarity import COLOUR
+from resight.search.local.spark import rank_by_index
 from resight.search.partitioned.spark import search_partitioned
-from resight.search.queries.spark import BOX, attach_regions, flag_regionless, query_columns, read_boxes
 from resight.search.regions import RegionFiles
 from resight.search.settings import (
     SearchSettings,
+    needs_fusion,
     needs_graph,
     needs_index,
     needs_manifold,
@@ -93,11 +88,14 @@ class SearchConfig(SearchSettings, frozen=True):
         Literal["", "collection"], Meta(description="collection: every image asks, itself left out")
     ] = ""
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
-    graph: Annotated[str, Meta(description="build of the graph (diffusion); default: the newest")] = ""
+    graph: Annotated[str, Meta(description="build of the graph (diffusion, fused); default: the newest")] = ""
     manifold: Annotated[
         str, Meta(description="build of diffuse (offline_diffusion); default: the newest")
     ] = ""
-    index: Annotated[str, Meta(description="build of build-index (asmk, hqe); default: the newest")] = ""
+    colour: Annotated[
+        str, Meta(description="build of further descriptors (fused); default: the graph's, if it has any")
+    ] = ""
+    index: Annotated[str, Meta(description="build of build-index; default: the newest")] = ""
     filter: Annotated[
         tuple[str, ...],
         Meta(description="return only images with column=value, a column of images or of their manifest"),
@@ -136,9 +134,9 @@ def list_queries(conf: SearchConfig) -> str:
     return version_of_source(parse_source(conf.queries, root=conf.root, option="--queries"))
 
 
-def asks_index(conf: SearchConfig) -> bool:
-    """Whether the keypoints of indexed images are asked with."""
-    return needs_index(conf) and bool(conf.queries_from)
+def reads_keypoints(conf: SearchConfig) -> bool:
+    """Whether the keypoints of indexed images are asked with, or verified."""
+    return needs_fusion(conf) or (needs_index(conf) and bool(conf.queries_from))
 
 
 @job(
@@ -148,35 +146,38 @@ def asks_index(conf: SearchConfig) -> bool:
         Input(MANIFOLD_NEIGHBORS, "manifold", when=needs_manifold),
         *(Input(table, "graph", when=needs_graph, kind=of_images) for table in GRAPH),
         *(Input(table, "graph", when=needs_regions, kind=of_regions, how="--of regions") for table in GRAPH),
+        *(Input(table, "graph", when=needs_fusion, kind=of_fused, how="--of fused") for table in GRAPH),
         Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors", when=needs_vectors),
+        Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=needs_fusion),
         *(Input(table, "index", when=needs_index) for table in INDEX),
         Input(MODELS, when=needs_index, kind=is_codebook),
-        Input(LOCAL_DESCRIPTORS, optional=True, when=asks_index),
-        Input(SOURCES, when=asks_index),
+        Input(LOCAL_DESCRIPTORS, optional=True, when=reads_keypoints),
+        Input(SOURCES, when=reads_keypoints),
         IMAGES,
     ),
     writes=(QUERIES, RESULTS, EXPLANATIONS),
     external=list_queries,
 )
 def main(store: TableStore, conf: SearchConfig) -> None:
-    """Rank images by similarity, query expansion, diffusion or local features; ties go by image_id.
+    """Rank images by similarity, query expansion, diffusion, local features, or all; ties go by image_id.
 
     Query images are described as the collection was. A query that cannot be read or described is a row of
     ``queries`` with a status, and has no results.
     """
     plan = plan_path(store, conf)
-    ask = ask_collection if conf.queries_from else ask_files
-    queries, vectors, dtype = ask(store, conf)
-    if needs_index(conf):
-        ranked = rank_by_keypoints(store, conf, vectors, dtype)
+    queries, asked, dtypes = describe_asked(store, conf)
+    if needs_fusion(conf):
+        ranked = rank_by_fusion(store, conf, asked, dtypes)
+    elif needs_index(conf):
+        ranked = rank_by_keypoints(store, conf, asked, dtypes.keypoints)
     elif plan.path == "partitioned":
-        ranked = rank_by_parts(store, conf, plan, vectors, dtype)
+        ranked = rank_by_parts(store, conf, plan, asked, dtypes.vectors[0])
     else:
         searched, settings = filter_images(store, conf, open_files(store)), conf.settings()
         if plan.path == "truncated":
             settings = structs.replace(settings, shortlist=conf.shortlist or SHORTLIST)
-        ranked = rank_queries(vectors, searched, settings, source_dtype=dtype)
+        ranked = rank_queries(asked, searched, settings, source_dtype=dtypes.vectors[0])
     answers = store.persist("answers", ranked)
     store.write(RESULTS, unpack_results(answers, conf.method))
     flags = answers.select("query_id", *FLAGS)
@@ -205,6 +206,25 @@ def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame,
     chosen = select_images(store.read(IMAGES), parse_filter(conf.filter)) if conf.filter else None
     n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
     return rank_by_index(store, queries, conf.settings(), dtype=dtype, chosen=chosen, n_slots=n_slots)
+
+
+def rank_by_fusion(store: TableStore, conf: SearchConfig, queries: DataFrame, dtypes: Dtypes) -> DataFrame:
+    """Rank by vectors, an inverted file, verification and a graph of fused similarity together."""
+    check_codebook(store)
+    searched = filter_images(store, conf, open_files(store))
+    descriptors = join_descriptors(store, searched.vectors, conf.colour_weight)
+    n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
+    return rank_by_all(store, queries, searched, descriptors, conf.settings(), dtypes=dtypes, n_slots=n_slots)
+
+
+def check_codebook(store: TableStore) -> None:
+    """Raise `SettingError` where the index was not made with the codebook that its graph was."""
+    indexed, fitted = store.run.inputs[SHARDS.name], store.run.inputs[MODELS.name]
+    if indexed.parents.get(MODELS.name) != fitted.build_id:
+        raise SettingError(
+            f"--index: {indexed.name!r} has another codebook than {fitted.name!r}, from which the graph "
+            "comes; name an index that has it, or none"
+        )
 
 
 def rank_by_parts(
@@ -282,94 +302,13 @@ def descends_from(store: TableStore, run: Run) -> str:
     return run.parents[GLOBAL_DESCRIPTORS.name]
 
 
-def ask_collection(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
-    """Let every image with a descriptor ask: rows of ``queries``, their vectors, and the dtype of these."""
-    if needs_index(conf):
-        described = store.persist("described", describe_collection(store, chunk_size=conf.chunk_size))
-        dtype = query_work(store).dtype
-    else:
-        described, dtype = store.read(GLOBAL_DESCRIPTORS), store.properties(GLOBAL_DESCRIPTORS)["dtype"]
-    if needs_regions(conf):
-        described = flag_regionless(attach_regions(described, store.read(REGION_DESCRIPTORS)))
-        described = store.persist("described", described)
-    uris = store.read(IMAGES).where("removed_at is null").select("image_id", "uri")
-    rows = described.select("image_id", "status", "error").join(uris, "image_id")
-    queries = rows.select(*query_columns("image_id", "uri", "image_id", "status", "error"))
-    there = described.where("status = 'ok'").join(uris, "image_id", "left_semi")
-    if needs_index(conf):
-        return queries, own_columns(there, "image_id"), dtype
-    return queries, there.select(*vector_columns(conf), "image_id"), dtype
-
-
-def ask_files(store: TableStore, conf: SearchConfig) -> tuple[DataFrame, DataFrame, str]:
-    """Describe query images by the settings of the build that is searched."""
+def describe_asked(store: TableStore, conf: SearchConfig) -> Asked:
+    """Describe what asks: all images of the collection, or files by the settings of what is searched."""
+    if conf.queries_from:
+        return ask_collection(store, conf, chunk_size=conf.chunk_size)
     source = parse_source(conf.queries, source_id="queries", root=conf.root, option="--queries")
-    work, rescue, schema = choose_work(store, conf)
-    listed = list_source(store.spark, source, distinct=BOX).withColumns(
-        {
-            "source_id": sf.lit("queries"),
-            "root": sf.lit(source.root),
-            "content_hash": sf.lit(None).cast("string"),
-        }
-    )
-    named = assign_image_ids(read_boxes(listed), store.spark.createDataFrame([], "image_id long"))
-    named = named.withColumn("uri", sf.col("file")).drop("file")
-    rows = store.persist("listed", named)
     key = digest_of([source.path, list_queries(conf) or store.run.run_id, conf.chunk_size])
-    chunks = Chunks(store.staging(key), work, rescue, conf.chunk_size)
-    run_chunks(rows.where("status is null"), "image_id", chunks)
-    described = read_chunks(store.spark, chunks, from_arrow_schema(schema))
-    if needs_regions(conf):
-        described = flag_regionless(described)
-    found = described.select("image_id", sf.col("status").alias("found"), sf.col("error").alias("why"))
-    known = rows.join(found, "image_id", "left").withColumns(
-        {"status": sf.coalesce("status", "found"), "error": sf.coalesce("error", "why")}
-    )
-    columns = query_columns("image_id", "uri", None, "status", "error", *BOX)
-    if needs_index(conf):
-        return known.select(*columns), own_columns(described, None), work.dtype
-    vectors = described.where("status = 'ok'").select(*vector_columns(conf))
-    return known.select(*columns), vectors, work.dtype
-
-
-def choose_work(store: TableStore, conf: SearchConfig) -> tuple[ExtractWork | LocalWork, Rescue, pa.Schema]:
-    """Give the work that describes query images as those that are searched, and what it makes of them."""
-    if needs_index(conf):
-        return query_work(store), rescue_local, LOCAL_DESCRIBED
-    work = describe_like(store, store.run.inputs[GLOBAL_DESCRIPTORS.name])
-    return work, rescue_images, DESCRIBED
-
-
-def vector_columns(conf: SearchConfig) -> list[Column]:
-    """Name the columns of described images that the search takes."""
-    names = ["vector", "region_vectors"] if needs_regions(conf) else ["vector"]
-    return [sf.col("image_id").alias("query_id"), *map(sf.col, names)]
-
-
-def describe_like(store: TableStore, described: Run) -> ExtractWork:
-    """Give the work that describes an image as the build ``described`` did.
-
-    A build that whitens the vectors of another is followed back to the one that described images.
-    """
-    builds, base = store.workspace.builds(), described
-    whitening: tuple[bytes, ...] = ()
-    while base.job == "extract-features":
-        conf = ExtractConfig.from_mapping(base.settings)
-        if conf.whitening:
-            whitening = (read_whitening(store, base.parents[MODELS.name]), *whitening)
-        if not conf.descriptors:
-            return ExtractWork(conf.extractor_settings(), "float32", whitening)
-        base = builds[base.parents[GLOBAL_DESCRIPTORS.name]]
-    raise SettingError(
-        f"--queries: the descriptors {base.name!r} were made elsewhere, so that query images cannot be "
-        "described; ask with --queries-from collection"
-    )
-
-
-def read_whitening(store: TableStore, fitted: str) -> bytes:
-    """Give the packed whitening of a build of fit-model."""
-    rows = store.reader.read(MODELS, fitted).to_pylist()
-    return next(row["params"] for row in rows if row["kind"] == "whitening")
+    return ask_files(store, conf, source, key, chunk_size=conf.chunk_size)
 
 
 if __name__ == "__main__":

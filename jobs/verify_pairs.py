@@ -7,13 +7,17 @@ from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight import files
+from resight.asmk.work import describe_like
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
+from resight.codebook.model import Codebook
 from resight.config import Meta, SettingError, digest_of, execution, require_local
-from resight.features.local.settings import LocalSettings
+from resight.context import LossError
 from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 from resight.graph.builds import of_images
 from resight.job import Input, job
+from resight.jobs.extract_features import forget_transient
+from resight.jobs.extract_local_features import ExtractLocalConfig
 from resight.store import TableStore, spark_schema
 from resight.tables import (
     IMAGES,
@@ -120,11 +124,12 @@ def main(store: TableStore, conf: VerifyConfig) -> None:
     A pair is verified again only when one of its files changed. Images whose keypoints are not stored are
     described again, each once. A pair with an image that is gone or cannot be described has a status.
     """
-    if conf.mirrored and store.run.inputs[LOCAL_DESCRIPTORS.name].settings["extractor"] != "rootsift":
+    if conf.mirrored and work_like(store).settings.extractor != "rootsift":
         raise SettingError("mirrored: only keypoints of --extractor rootsift can be mirrored")
     images = store.read(IMAGES).where("removed_at is null and status = 'ok' and pixel_hash is not null")
     pairs = store.persist("pairs", attach_contents(list_candidates(store, conf), images))
     stale, gone = compare_pairs(store, pairs)
+    guard_lost(store, images, gone)
     stale = store.persist("stale", stale)
     asked = list_images(stale.where("status is null"))
     described = describe_images(store, conf, images.join(asked, "image_id", "left_semi"))
@@ -136,6 +141,16 @@ def main(store: TableStore, conf: VerifyConfig) -> None:
     store.note(verified=verified.count(), kept=pairs.count() - stale.count())
     if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
         store.update(VERIFIED_PAIRS, fresh, gone=gone)
+
+
+def guard_lost(store: TableStore, images: DataFrame, gone: DataFrame) -> None:
+    """Refuse to delete many pairs because images are gone; others only are no candidates any more."""
+    ids = images.select("image_id")
+    live = gone.join(ids.withColumnRenamed("image_id", "image_a"), "image_a", "left_semi")
+    live = live.join(ids.withColumnRenamed("image_id", "image_b"), "image_b", "left_semi")
+    previous = store.previous(VERIFIED_PAIRS)
+    n_before = previous.count() if previous is not None else 0
+    store.check_loss(gone.count() - live.count(), n_before, "verified pairs of images that are gone")
 
 
 def list_candidates(store: TableStore, conf: VerifyConfig) -> DataFrame:
@@ -193,19 +208,29 @@ def describe_images(store: TableStore, conf: VerifyConfig, images: DataFrame) ->
     folder = store.staging(files.join(resume_key(store, conf), "described"))
     chunks = Chunks(folder, work_like(store), rescue_local, IMAGES_PER_CHUNK, label="verify-pairs, keypoints")
     run_chunks(rows, "image_id", chunks)
-    return known.unionByName(read_chunks(store.spark, chunks, from_arrow_schema(LOCAL_DESCRIBED)))
+    found = read_chunks(store.spark, chunks, from_arrow_schema(LOCAL_DESCRIBED))
+    try:
+        n_bad = found.where("status <> 'ok'").count()
+        store.check_loss(n_bad, n_described + known.count(), "images to verify", kind="bad")
+    except LossError:
+        forget_transient(store, found)
+        raise
+    return known.unionByName(found)
 
 
 def work_like(store: TableStore) -> LocalWork:
-    """Give the work that describes images as the build of keypoints did."""
+    """Give the work that describes images as the build of keypoints did, or the codebook of an index."""
     described = store.run.inputs[LOCAL_DESCRIPTORS.name]
-    found = {name: described.settings[name] for name in LocalSettings.__struct_fields__}
-    whitening = b""
-    if MODELS.name in described.parents:
-        fitted = store.reader.read(MODELS, described.parents[MODELS.name]).to_pylist()
-        whitening = next(row["params"] for row in fitted if row["kind"] == "whitening")
-    dtype = store.properties(LOCAL_DESCRIPTORS)["dtype"]
-    return LocalWork(LocalSettings.from_mapping(found), dtype, whitening=whitening)
+    build = described.parents.get(MODELS.name)
+    models = store.reader.read(MODELS, build).to_pylist() if build else []
+    params = {row["kind"]: row["params"] for row in models}
+    if "codebook" in params:
+        return describe_like(Codebook.from_bytes(params["codebook"]))
+    conf, dtype = (
+        ExtractLocalConfig.from_mapping(described.settings),
+        store.properties(LOCAL_DESCRIPTORS)["dtype"],
+    )
+    return LocalWork(conf.local_settings(), dtype, conf.weights_digest(), params.get("whitening", b""))
 
 
 def resume_key(store: TableStore, conf: VerifyConfig) -> str:

@@ -36,6 +36,20 @@ def test_a_run_with_a_model_fits_it_and_goes_on_with_what_it_whitens(tmp_path):
     assert (planned[3][1].whitening, planned[3][1].descriptors) == (FITTED, FITTED)
 
 
+def test_a_codebook_is_for_the_index_and_whitens_nothing(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[extract-local-features]\n[fit-model]\nkind = 'codebook'\n[build-index]\n")
+    expected = ["ingest-images", "extract-features", "extract-local-features", "fit-model", "build-index"]
+    assert names(plan_jobs("x", "build-index", "", file)) == expected
+    file.write_text("[[fit-model]]\nkind = 'codebook'\n[[fit-model]]\ndims = 9\n[build-index]\n")
+    planned = plan_jobs("x", "build-index", "", file)
+    assert names(planned)[2:] == ["fit-model", "extract-features", "fit-model", "build-index"]
+    assert [planned[2][1].dims, planned[4][1].kind] == [9, "codebook"]
+    file.write_text("[[fit-model]]\n[[fit-model]]\n")
+    with pytest.raises(SettingError, match=r"fit-model\]\]: a run fits one whitening and one codebook"):
+        plan_jobs("x", "report", "", file)
+
+
 def test_the_example_of_a_settings_file_loads_and_holds_nothing_but_changes():
     file = Path(__file__).parents[1] / "conf/run.toml"
     given = tomllib.loads(file.read_text(encoding="utf-8"))

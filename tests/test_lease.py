@@ -71,8 +71,9 @@ def test_a_store_without_exclusive_create_says_which_setting_is_needed():
         pass
 
 
-def test_a_store_that_fails_once_does_not_end_the_heartbeat(monkeypatch):
-    stop, beats = threading.Event(), []
+def test_a_store_that_fails_once_does_not_end_the_heartbeat(monkeypatch, tmp_path):
+    stop, beats, lease = threading.Event(), [], tmp_path / "lease.json"
+    lease.write_text('{"token": "mine"}')
 
     def write(uri, data):
         beats.append(uri)
@@ -82,5 +83,13 @@ def test_a_store_that_fails_once_does_not_end_the_heartbeat(monkeypatch):
 
     monkeypatch.setattr("resight.lease.HEARTBEAT", 0.001)
     monkeypatch.setattr(files, "write_bytes", write)
-    keep_alive("lease.json", {}, stop)
+    keep_alive(str(lease), {"token": "mine"}, stop)
     assert len(beats) == 2
+
+
+def test_a_heartbeat_ends_where_somebody_took_over(monkeypatch, tmp_path):
+    lease = tmp_path / "lease.json"
+    lease.write_text('{"token": "theirs"}')
+    monkeypatch.setattr("resight.lease.HEARTBEAT", 0.001)
+    keep_alive(str(lease), {"token": "mine"}, threading.Event())
+    assert lease.read_text() == '{"token": "theirs"}'

@@ -148,7 +148,8 @@ def base_parser(command: str, text: str) -> argparse.ArgumentParser:
     )
     general = parser.add_argument_group("general options")
     add = general.add_argument
-    add("--workspace", required=True, metavar="URI", help="root of the workspace; made where it is missing")
+    made = "root of the workspace; ingest-images and run make it where it is missing"
+    add("--workspace", required=True, metavar="URI", help=made)
     add("--conf", type=Path, metavar="FILE", help="TOML file of settings; options override it")
     add("--spark-conf", type=Path, metavar="FILE", help="Spark properties, one 'key value' per line")
     add("--format", choices=["delta", "parquet"], help="table format of a new workspace (delta)")

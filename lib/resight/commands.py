@@ -27,7 +27,9 @@ OPTIONAL = {  # run when settings are given
     "import-descriptors",
     "fit-model",
     "build-index",
+    "hash-images",
     "diffuse",
+    "verify-pairs",
     "evaluate",
 }
 
@@ -39,7 +41,8 @@ def run_command(words: list[str]) -> int:
             "Run all jobs in their order, images to report. Settings of single jobs come from --conf: a TOML",
             "file with one table per job, such as [extract-features]. Run it again after an interruption or",
             "when images came: only what changed is computed. fit-model runs when it has a table: then the",
-            "descriptors are whitened by what it fits, and the later jobs work on these.",
+            "descriptors are whitened by what it fits, and the later jobs work on these. A codebook whitens",
+            "nothing, it is for build-index; a run that fits both has two tables [[fit-model]].",
         ]
     )
     parser = base_parser("run", text)
@@ -61,7 +64,8 @@ def run_command(words: list[str]) -> int:
             log.info("%s ...", declared.name)
             outcome = declared(store, name_inputs(declared, conf, made), options)
             outcomes.append(outcome)
-            made |= {table.name: outcome.build_id for table in declared.writes}
+            written = store.workspace.builds().get(outcome.build_id)
+            made |= {table: outcome.build_id for table in (written.outputs if written else ())}
     log.info("%s", summary_table(outcomes))
     report_outcomes(outcomes, time.monotonic() - begun, as_line=parsed.json)
     return 0
@@ -70,6 +74,9 @@ def run_command(words: list[str]) -> int:
 def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> list[tuple[Job, Config]]:
     """Choose the jobs of a run, with their settings checked; `SettingError` names job and key."""
     tables = read_toml(file)
+    fits = tables.get("fit-model", [])
+    fits = fits if isinstance(fits, list) else [fits]
+    tables |= {"fit-model": next(iter(fits), {})} if fits else {}
     flat = [name for name, table in tables.items() if not isinstance(table, dict)]
     if flat:
         raise SettingError(f"{file}: {flat[0]} is no table; settings stand in tables such as [build-graph]")
@@ -84,13 +91,24 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
         given["evaluate"]["ground_truth"] = ground_truth
     planned = []
     for name in JOBS[: JOBS.index(until) + 1]:
-        if name in OPTIONAL and name not in tables and not given[name]:
-            continue
-        written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
-        planned.append(check_settings(name, given[name], written, file))
         if name == "fit-model":
-            whitened = {"descriptors": FITTED, "whitening": FITTED}
-            planned.append(check_settings("extract-features", whitened))  # of what the run makes itself
+            planned += plan_fits(fits, file)
+        elif name not in OPTIONAL or name in tables or given[name]:
+            written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
+            planned.append(check_settings(name, given[name], written, file))
+    return planned
+
+
+def plan_fits(fits: list[dict[str, Any]], file: Path | None) -> list[tuple[Job, Config]]:
+    """Fit a whitening and whiten the descriptors, then fit a codebook; at most one of each."""
+    codebooks = [table for table in fits if table.get("kind") == "codebook"]
+    whitenings = [table for table in fits if table.get("kind") != "codebook"]
+    if len(codebooks) > 1 or len(whitenings) > 1:
+        raise SettingError(f"{file}: [[fit-model]]: a run fits one whitening and one codebook at most")
+    planned = [check_settings("fit-model", table, set(table), file) for table in whitenings + codebooks]
+    if whitenings:
+        whitened = {"descriptors": FITTED, "whitening": FITTED}
+        planned.insert(1, check_settings("extract-features", whitened))  # of what the run makes itself
     return planned
 
 
@@ -107,7 +125,7 @@ def name_inputs(declared: Job, conf: Config, made: dict[str, str]) -> Config:
     named = {
         wanted.setting: made[wanted.table.name]
         for wanted in declared.inputs
-        if wanted.setting and wanted.table.name in made
+        if wanted.setting and not wanted.role and wanted.table.name in made
         if getattr(conf, wanted.setting) == (FITTED if not wanted.newest else "")
     }
     return msgspec.structs.replace(conf, **named)

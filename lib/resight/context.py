@@ -16,7 +16,7 @@ class RunContext:
 
     run_id: str
     build_id: str
-    inputs: dict[str, Run]  # table -> the run whose version is read
+    inputs: dict[str, Run]  # table, or table:role -> the run whose version is read
     previous: Run | None  # the last committed run of this build
     max_removed: float = 0.05
     max_bad: float = 0.05

@@ -44,5 +44,5 @@ def choose_name(
 
 def input_versions(declared: "Job", conf: Config, inputs: dict[str, Run]) -> dict[str, str]:
     """Give the version of everything that the job reads."""
-    versions = {name: f"{r.build_id}@{r.outputs[name].version}" for name, r in inputs.items()}
+    versions = {key: f"{r.build_id}@{r.outputs[key.partition(':')[0]].version}" for key, r in inputs.items()}
     return versions | ({"external": declared.external(conf)} if declared.external else {})

@@ -21,7 +21,7 @@ from resight.identity import choose_name, identify, input_versions
 from resight.lease import hold_lease
 from resight.store import TableStore
 from resight.tables import TABLES, Table
-from resight.workspace import COLLECTION, Run, Workspace, ancestor, now
+from resight.workspace import COLLECTION, Run, Workspace, ancestor, input_key, now
 
 JOBS = (  # in the order in which data flows
     "ingest-images",
@@ -32,6 +32,7 @@ JOBS = (  # in the order in which data flows
     "build-index",
     "build-graph",
     "diffuse",
+    "hash-images",
     "find-duplicates",
     "search",
     "verify-pairs",
@@ -45,7 +46,11 @@ Settings = TypeVar("Settings", bound=Config)
 
 @dataclass(frozen=True)
 class Input:
-    """A table that a job reads; ``setting`` names the build, an ``optional`` one may be missing."""
+    """A table that a job reads; ``setting`` names the build, an ``optional`` one may be missing.
+
+    A second build of the same table has a ``role``. It is read where its setting names it, or where what is
+    read besides was made with a build of that role.
+    """
 
     table: Table
     setting: str = ""
@@ -54,6 +59,12 @@ class Input:
     when: Callable[[Any], bool] = bool  # read only where this says so of the settings
     kind: Callable[[Run], bool] = bool  # which builds will do
     how: str = ""  # options of the job that writes it, for the hint where it is missing
+    role: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name of the input among those of a run."""
+        return input_key(self.table, self.role)
 
 
 @dataclass(frozen=True)
@@ -218,14 +229,17 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
     builds, chosen = workspace.builds(), dict[str, Run]()
     for wanted in declared.inputs:
         table, name = wanted.table, getattr(conf, wanted.setting) if wanted.setting else ""
-        if not wanted.when(conf) or (wanted.optional and not wanted.newest and not name):
+        if not wanted.when(conf) or (wanted.optional and not (wanted.newest or name or wanted.role)):
             continue
-        build = name or ancestor(table, list(chosen.values()), builds)
+        before = list(chosen.values())
+        build = name or ancestor(table, before, builds, role=wanted.role, kind=wanted.kind)
+        if wanted.role and not build:
+            continue
         exists = any(table.name in run.outputs and wanted.kind(run) for run in builds.values())
         if wanted.optional and not build and not exists:
             continue
         try:
-            chosen[table.name] = workspace.find_build(table, build, wanted.kind)
+            chosen[wanted.key] = workspace.find_build(table, build, wanted.kind)
         except SettingError as error:
             option = f"--{wanted.setting}: " if wanted.setting else ""
             makers = [name for name in JOBS if any(t is table for t in load_job(name).writes)]

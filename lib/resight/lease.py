@@ -84,9 +84,11 @@ def encode(owner: dict) -> bytes:
 
 
 def keep_alive(uri: str, owner: dict, stop: threading.Event) -> None:
-    """Refresh the heartbeat until told to stop; a store that hiccups must not end it."""
+    """Refresh the heartbeat until told to stop; a store that hiccups must not end it, a new owner does."""
     while not stop.wait(HEARTBEAT):
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
+            if json.loads(files.read_bytes(uri))["token"] != owner["token"]:
+                return  # this machine slept, and somebody took over
             files.write_bytes(uri, encode(owner))
 
 

@@ -17,7 +17,7 @@ from resight import files
 from resight.context import LossError, RunContext
 from resight.reader import Reader
 from resight.tables import Table
-from resight.workspace import KEPT_RUNS, Output, Workspace
+from resight.workspace import KEPT_RUNS, Output, Workspace, input_key
 
 KEEP_HISTORY = {  # a build is read at its version however long other builds go on changing the table
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -63,19 +63,19 @@ class TableStore:
         pinned = {name: run.build_id for name, run in self.bound.inputs.items()} if self.bound else {}
         return Reader(self.workspace, pinned)
 
-    def source(self, table: Table, build: str = "") -> tuple[str, Output]:
+    def source(self, table: Table, build: str = "", *, role: str = "") -> tuple[str, Output]:
         """Find the build and the committed version that `read` gives."""
-        chosen = self.bound.inputs.get(table.name) if self.bound and not build else None
+        chosen = self.bound.inputs.get(input_key(table, role)) if self.bound and not build else None
         run = chosen or self.workspace.find_build(table, build)
         return run.build_id, run.outputs[table.name]
 
-    def read(self, table: Table, build: str = "") -> DataFrame:
+    def read(self, table: Table, build: str = "", *, role: str = "") -> DataFrame:
         """Read a table at its committed version: the run's input, else ``build``, else the newest build."""
-        return self.open(table, *self.source(table, build))
+        return self.open(table, *self.source(table, build, role=role))
 
-    def properties(self, table: Table, build: str = "") -> dict[str, str]:
+    def properties(self, table: Table, build: str = "", *, role: str = "") -> dict[str, str]:
         """Give what the writer stated about a table, such as ``dtype`` and ``dim`` of its vectors."""
-        return self.source(table, build)[1].properties
+        return self.source(table, build, role=role)[1].properties
 
     def previous(self, table: Table) -> DataFrame | None:
         """Read what this build held after its last committed run; None on the first run."""
@@ -215,15 +215,15 @@ class TableStore:
         """Folder for unfinished work that a restarted run with the same ``key`` finds again."""
         return files.join(self.workspace.staging, self.run.build_id, key)
 
-    def shard_folder(self, table: Table) -> str:
+    def shard_folder(self, table: Table, *, role: str = "") -> str:
         """Folder for files made from this very version of an input; never inside a table's folder."""
-        build_id, output = self.source(table)
+        build_id, output = self.source(table, role=role)
         name = f"{table.name}-{build_id}"
         return files.join(self.workspace.root, "shards", name, output.digest)
 
-    def drop_old_shards(self, table: Table) -> None:
+    def drop_old_shards(self, table: Table, *, role: str = "") -> None:
         """Delete the shards of versions that none of the last runs of the input's build names."""
-        build_id = self.source(table)[0]
+        build_id = self.source(table, role=role)[0]
         runs = [run for run in self.workspace.runs() if run.build_id == build_id][-KEPT_RUNS:]
         kept = {run.outputs[table.name].digest for run in runs if table.name in run.outputs}
         folder = files.join(self.workspace.root, "shards", f"{table.name}-{build_id}")

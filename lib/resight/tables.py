@@ -249,6 +249,21 @@ VERIFIED_PAIRS = computed(
     | STATUS,
     "Two images whose keypoints were matched, image_a < image_b, with the transform that explains them.",
 )
+CODES = computed(
+    "codes",
+    "image_id kind turn",
+    {
+        "image_id": pa.int64(),
+        "content_hash": pa.string(),
+        "kind": pa.string(),  # phash, dhash, ahash, whash, pdq, or a model's: lsh, pcah, itq ...
+        "turn": pa.int32(),  # 0 to 7: quarter turns clockwise, plus 4 where the picture was mirrored before
+        "code": pa.binary(),  # little-endian bits
+        "n_bits": pa.int32(),
+        "quality": pa.float32(),  # 0 to 1 of a pixel hash; low: a flat picture, whose code says little
+    }
+    | STATUS,
+    "The bits of an image: a hash of its pixels in one of eight positions, or of its descriptor.",
+)
 DUPLICATE_PAIRS = computed(
     "duplicate_pairs",
     "image_a image_b",

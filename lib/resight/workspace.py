@@ -255,15 +255,29 @@ class Workspace:
         return files.join(self.root, "staging")
 
 
-def ancestor(table: Table, chosen: list[Run], builds: dict[str, Run]) -> str:
-    """Find the build of ``table`` in the history of the inputs chosen so far; "" when there is none."""
+def input_key(table: Table, role: str = "") -> str:
+    """Name an input: its table, and the part that a second build of this table plays."""
+    return f"{table.name}:{role}" if role else table.name
+
+
+def ancestor(
+    table: Table,
+    chosen: list[Run],
+    builds: dict[str, Run],
+    role: str = "",
+    kind: Callable[[Run], bool] = bool,
+) -> str:
+    """Find the build of a kind that had a ``role`` in the history of the inputs chosen so far, or ""."""
     for run in chosen:
         if not table.has_builds:
             break
-        if table.name in run.outputs:
+        if table.name in run.outputs and not role and kind(run):
             return run.build_id
+        parent = run.parents.get(input_key(table, role), "")
+        if parent in builds and kind(builds[parent]):
+            return parent
         parents = [builds[build] for build in run.parents.values() if build in builds]
-        found = run.parents.get(table.name) or ancestor(table, parents, builds)
+        found = ancestor(table, parents, builds, role=role, kind=kind)
         if found:
             return found
     return ""

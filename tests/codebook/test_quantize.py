@@ -36,6 +36,26 @@ def test_the_size_of_a_block_changes_nothing(rng, monkeypatch, tile):
     np.testing.assert_array_equal(assign(X, Codebook(C), 2), whole)
 
 
+@pytest.mark.parametrize("n_probes", [0, 3])
+def test_which_descriptors_are_assigned_together_changes_nothing(rng, monkeypatch, n_probes):
+    C, X = draw(rng, 200, 64)
+    whole = Quantizer(C, n_probes).assign(X)
+    one_by_one = [Quantizer(C, n_probes).assign(x[None])[0] for x in X[:20]]
+    np.testing.assert_array_equal(one_by_one, whole[:20])
+    monkeypatch.setattr(quantize, "PRODUCT_ROWS", 7)
+    np.testing.assert_array_equal(Quantizer(C, n_probes).assign(X), whole)
+
+
+@pytest.mark.parametrize("n_probes", [0, 99])
+def test_what_float32_cannot_tell_apart_is_settled_in_float64(rng, n_probes):
+    base = rng.normal(size=(10, 16)).astype(np.float32)
+    shifted = np.nextafter(base, np.float32(9))  # one bit of every component away
+    C = np.concatenate([shifted, base, base])
+    X = np.concatenate([base, shifted])
+    found = Quantizer(C, n_probes).assign(X)[:, 0]
+    assert found.tolist() == [*range(10, 20), *range(10)]
+
+
 def test_visiting_all_groups_is_exact_and_few_are_as_good_as_measured(rng, monkeypatch):
     monkeypatch.setattr(quantize, "EXACT_WORDS", 100)
     C, X = draw(rng, 3000, 600)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import resight
 from resight.asmk.across import merge_entries
 from resight.asmk.aggregate import aggregate_image
 from resight.asmk.kernel import Entries, raw_scores
@@ -116,7 +117,8 @@ def test_the_summary_tells_what_an_image_takes(store, built):
     n_bytes, n_entries = (sum(row[name] for row in rows) for name in ("n_bytes", "n_entries"))
     assert built.notes["entries"] == n_entries == len(entries_of(store, "whole"))
     assert built.notes["bytes_per_image"] == pytest.approx(n_bytes / 6, abs=0.1)
-    assert n_bytes == sum(f.stat().st_size for f in Path(store.workspace.root, "shards").rglob("*.npy"))
+    written = Path(store.workspace.root, "shards", f"shards-{built.build_id}").rglob("*.npy")
+    assert n_bytes == sum(file.stat().st_size for file in written)
     assert [row["first_ordinal"] for row in rows] == np.cumsum([0, *(r["n_images"] for r in rows)])[
         :-1
     ].tolist()
@@ -125,6 +127,14 @@ def test_the_summary_tells_what_an_image_takes(store, built):
 def test_nothing_new_is_nothing_to_do(store, built):
     conf = IndexConfig(chunk_size=3, keep_local="all", shard_images=99)
     assert build(store, conf, Options(name="whole")).state == "unchanged"
+
+
+def test_the_index_is_searched_without_spark_right_after_the_build(store, built):
+    opened = resight.open(store.workspace.root)
+    ids = store.reader.read(IMAGES)["image_id"].to_pylist()
+    found = opened.search(ids, method="asmk", depth=2).results.to_pylist()
+    assert len(found) == 2 * len(ids)
+    assert all(row["image_id"] != ids[row["query"]] for row in found)
 
 
 def test_entries_without_aggregation_hold_every_descriptor(store, built):
@@ -171,9 +181,9 @@ def test_a_collection_that_changed_equals_its_rebuild(spark, tmp_path, monkeypat
     grown = build(store, conf, ANY_LOSS)
     assert (grown.name, grown.notes["chunks"]) == ("grown", {"computed": 1})
     after = located(store, "grown")
-    assert {path.parent for path in (tmp_path / "w/shards").rglob("*.npy")} == {
-        tmp_path / "w" / path for path in after
-    }
+    folders = {path.parent for path in (tmp_path / "w/shards").glob("shards-*/**/*.npy")}
+    assert folders == {tmp_path / "w" / path for path in after}
+    assert len(list((tmp_path / "w/shards").glob("image_stats-*/*/*/index.json"))) == 1
     check_untouched(store, before, after)
     check_empty(store, after)
     build(store, msgspec.structs.replace(conf, alpha=2.0), Options(name="again"))

@@ -43,7 +43,7 @@ def import_vectors(store, source, name):
 @pytest.fixture(scope="module")
 def store(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("vectors")
-    store = TableStore(Workspace.open(str(folder / "w"), "delta", create=True), spark)
+    store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
     source = save_vectors(folder / "v.parquet", 5, k=6, m=8, n_distractors=10, n_copies=6)
     import_vectors(store, source, "planted")
     build_graph(store, GraphConfig(k=8), Options(name="k8"))

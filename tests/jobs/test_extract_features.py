@@ -86,6 +86,20 @@ def test_a_file_that_changed_after_ingest_is_a_row_with_a_status(store, photos):
     assert outcome.run.outputs["global_descriptors"].statuses == {"changed": 1, "missing": 1, "ok": 4}
 
 
+def test_bad_images_are_a_share_of_the_collection_and_count_when_they_turn_bad(store, photos):
+    conf = ExtractConfig(extractor="colour", **SMALL)
+    extract(store, conf)
+    save_photo("china", photos / "late.jpg", side=80)
+    ingest(store, IngestConfig(source=str(photos)))
+    save_photo("rocket", photos / "late.jpg")
+    outcome = extract(store, conf, Options(max_bad=0.2))  # 1 of 6, although 1 is described
+    assert outcome.run.outputs["global_descriptors"].statuses == {"changed": 1, "ok": 6}
+    other = save_collection(photos.parent / "other", ["china", "flower"])
+    ingest(store, IngestConfig(source=str(other)))
+    outcome = extract(store, conf)  # what was bad before is no loss
+    assert outcome.run.outputs["global_descriptors"].statuses == {"changed": 1, "ok": 8}
+
+
 def test_an_unreachable_source_fails_the_job_and_blames_no_image(store, photos):
     conf = ExtractConfig(extractor="colour", **SMALL)
     away = photos.rename(photos.parent / "away")

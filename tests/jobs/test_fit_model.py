@@ -221,7 +221,9 @@ def test_other_pairs_are_another_model_and_useless_ones_are_named(imported):
         ({"kind": "file", "file": "w.npz", "on": "regions"}, "on: regions only with --kind pca"),
         ({"only": ["split"]}, "only: 'split' is not of the form"),
         ({"kind": "codebook", "bits": 64}, "bits: only with --binarization medians"),
-        ({"kind": "codebook", "only": ["split=train"]}, "only: for a codebook, extract-local-features"),
+        ({"kind": "codebook", "only": ["split=train"]}, "only: for keypoints, extract-local-features"),
+        ({"on": "keypoints", "only": ["split=train"]}, "only: for keypoints, extract-local-features"),
+        ({"kind": "codebook", "on": "keypoints"}, "on: keypoints only with --kind pca"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):
@@ -284,6 +286,19 @@ def test_a_codebook_with_medians_halves_its_descriptors(store, local):
     for word in range(5):
         ones = (X[words == word] @ fitted.projection.T >= fitted.medians[word] - 1e-6).sum(0)
         assert (np.abs(ones - (words == word).sum() / 2) <= 1).all()
+
+
+def test_activations_after_full_whitening_have_mean_zero_and_covariance_one(store):
+    how = {"extractor": "how", "scales": (1.0,), "max_keypoints": 60, "min_side": 0, "max_side": 160}
+    extract_local(store, ExtractLocalConfig(**how, dtype="float32"), Options(name="how"))
+    outcome = fit(store, FitConfig(on="keypoints", local="how", dims=20, power=1.0))
+    assert outcome.name == "pca20-keypoints"
+    conf = ExtractLocalConfig(**how, whitening="pca20-keypoints", dtype="float32")
+    extract_local(store, conf, Options(name="how20"))
+    X, Y = (join_features(store.reader.read(LOCAL_DESCRIPTORS, n), "float32")[2] for n in ("how", "how20"))
+    assert (outcome.notes["sample"], Y.shape) == (len(X), (len(X), 20))
+    np.testing.assert_allclose(Y.mean(0), 0, atol=1e-3)
+    np.testing.assert_allclose(Y.T.astype("f8") @ Y / len(Y), np.eye(20), atol=1e-2)
 
 
 def test_more_words_than_descriptors_is_a_warning_and_more_bits_than_dimensions_an_error(

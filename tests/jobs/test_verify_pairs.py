@@ -1,10 +1,17 @@
 """The job that verifies pairs, on photos whose views are known."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 
 from resight.config import SettingError
+from resight.context import LossError
+from resight.jobs.build_graph import GraphConfig
+from resight.jobs.build_graph import main as build_graph
+from resight.jobs.extract_features import ExtractConfig
+from resight.jobs.extract_features import main as describe
 from resight.jobs.extract_local_features import ExtractLocalConfig
 from resight.jobs.extract_local_features import main as extract
 from resight.jobs.ingest_images import IngestConfig
@@ -35,7 +42,7 @@ def store(spark, tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify")
     store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
     ingest(store, IngestConfig(source=save_photos(folder / "photos")))
-    extract(store, ExtractLocalConfig(max_keypoints=200, min_side=0, sample=1))
+    extract(store, ExtractLocalConfig(max_keypoints=200, min_side=0, only=("uri=a.png",)))
     return store
 
 
@@ -66,7 +73,7 @@ def test_pairs_of_a_file_are_verified_kept_and_renewed(store, tmp_path):
     conf = VerifyConfig(candidates="file", pairs=file, agreement=True)
     outcome = verify(store, conf)
     assert outcome.run.notes["verified"] == 2  # ab, twice in the file, and ac; d has no pixels
-    assert outcome.run.notes["described"] >= 2  # of three images, one may be stored
+    assert outcome.run.notes["described"] == 2  # of three images, one is stored
     rows = {"".join(sorted(pair)): (pair, row) for pair, row in read_rows(store).items()}
     assert set(rows) == {"ab", "ac", "ad"}
     pair, row = rows["ab"]
@@ -115,3 +122,26 @@ def test_settings_and_files_that_cannot_work_are_refused(store, tmp_path):
         verify(store, VerifyConfig(candidates="file", pairs=file))
     with pytest.raises(SettingError, match="build-graph"):
         verify(store, VerifyConfig())
+
+
+def test_pairs_of_a_graph_are_those_of_its_best_neighbours(store):
+    describe(store, ExtractConfig(extractor="colour"))
+    build_graph(store, GraphConfig(k=2))
+    outcome = verify(store, VerifyConfig(candidates="neighbors", top=1))
+    rows = {"".join(sorted(pair)): row for pair, row in read_rows(store).items()}
+    assert outcome.notes["verified"] == len(rows) == 2  # each of three photos has one best neighbour
+    assert "ab" in rows
+    assert rows["ab"]["n_inliers"] > 30
+    assert verify(store, VerifyConfig(candidates="neighbors", top=2)).notes["verified"] == 3
+
+
+def test_more_unreadable_images_than_allowed_change_nothing(store, tmp_path):
+    conf = VerifyConfig(candidates="file", pairs=write_list(tmp_path, "ac", "bc"), tolerance=7.0)
+    root = tmp_path_of(store)
+    for name in "abc":
+        (Path(root) / f"{name}.png").rename(tmp_path / f"{name}.png")
+    with pytest.raises(LossError, match=r"images to verify: [23] of 3"):
+        verify(store, conf)
+    for name in "abc":
+        (tmp_path / f"{name}.png").rename(Path(root) / f"{name}.png")
+    assert verify(store, conf).notes["verified"] == 2

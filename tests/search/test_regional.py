@@ -70,9 +70,12 @@ def test_scores_equal_a_dense_solve_and_the_rest_follows_by_similarity(made, que
 
 
 def test_the_reader_gives_the_regions_of_results_that_were_reached(made):
-    found = answers(made, [0, 9], msgspec.structs.replace(ALL, depth=20))
+    found = [
+        answer._replace(regions=np.where(answer.ordinals % 5, answer.regions, -1))
+        for answer in answers(made, [0, 9], ALL)
+    ]
     regions = np.concatenate([answer.regions for answer in found])
-    assert set(regions.tolist()) >= {-1, 0}
+    assert set(regions.tolist()) >= {-1, 0, 1}
     assert join_regions(found).to_pylist() == [None if r < 0 else r for r in regions.tolist()]
     plain = [answer._replace(regions=None) for answer in found]
     assert join_regions(plain).null_count == len(regions)

@@ -1,12 +1,13 @@
 """From the descriptors of one image to its entries: residuals, sums per visual word, bits or unit vectors.
 
 ``Phi(X_c) = psi(sum_x phi(x))`` (Tolias, Avrithis, Jégou, IJCV 2015, equation 13). Sums are float64 over the
-descriptors in their order. A descriptor that is assigned to several words counts in each of them.
+descriptors in their order, see `resight.asmk.sums`. A descriptor that is assigned to several words counts in
+each of them.
 """
 
 import numpy as np
 
-from resight.asmk.binarize import binarize, code_bytes
+from resight.asmk.binarize import binarize
 from resight.codebook.medians import project
 from resight.codebook.model import Codebook
 
@@ -33,9 +34,13 @@ def aggregate_image(
         Ascending; each once where aggregated.
     codes : ndarray, (e, ceil(B / 8)) uint8
     """
-    words, residuals = describe_entries(vectors, words, codebook, aggregate=aggregate)
-    codes = binarize(residuals) if len(words) else np.zeros((0, code_bytes(codebook.n_bits)), np.uint8)
-    return words, codes
+    if codebook.projection is not None:
+        words, residuals = describe_entries(vectors, words, codebook, aggregate=aggregate)
+        return words, binarize(residuals)
+    from resight.asmk.sums import code_entries  # compiled loops, which no command line waits for
+
+    X, keys, own, starts = sort_entries(vectors, words, codebook, aggregate=aggregate)
+    return own, code_entries(keys, starts, words.shape[1], X, codebook.centroids)
 
 
 def aggregate_vectors(
@@ -63,28 +68,29 @@ def describe_entries(
     ValueError
         Shapes that do not fit, or a word that the codebook does not have.
     """
-    n, m = words.shape
-    if vectors.shape != (n, codebook.d) and n:
+    from resight.asmk.sums import sum_entries
+
+    X, keys, own, starts = sort_entries(vectors, words, codebook, aggregate=aggregate)
+    is_projected = codebook.projection is not None
+    sums = sum_entries(keys, starts, words.shape[1], X, codebook.centroids[: 0 if is_projected else None])
+    return own, rotate(sums, own, np.diff(starts), codebook)
+
+
+def sort_entries(
+    vectors: np.ndarray, words: np.ndarray, codebook: Codebook, *, aggregate: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Check and sort what `resight.asmk.sums` sums: descriptors, keys, words and starts of the entries."""
+    from resight.asmk.sums import find_runs, sort_items
+
+    n = len(words)
+    if n and vectors.shape != (n, codebook.d):
         raise ValueError(f"{n} rows of words, descriptors of shape {vectors.shape}, d = {codebook.d}")
-    flat = words.ravel()
-    if n and not 0 <= flat.min() <= flat.max() < codebook.k:
-        raise ValueError(f"words {flat.min()} to {flat.max()} are not in [0, {codebook.k})")
-    order = np.argsort(flat, kind="stable")
-    sorted_words = flat[order].astype(np.int32)
-    if not n:
-        return sorted_words, np.zeros((0, codebook.n_bits))
-    if codebook.projection is None:
-        points = vectors.astype(np.float64)[order // m] - codebook.centroids[sorted_words]
-    else:
-        points = vectors.astype(np.float64)[order // m]
-    if not aggregate:
-        return sorted_words, rotate(points, sorted_words, np.ones(len(points)), codebook)
-    is_first = np.ones(len(sorted_words), bool)
-    is_first[1:] = sorted_words[1:] != sorted_words[:-1]
-    starts = np.flatnonzero(is_first)
-    counts = np.diff(np.append(starts, len(sorted_words)))
-    own = sorted_words[starts]
-    return own, rotate(np.add.reduceat(points, starts, axis=0), own, counts, codebook)
+    if n and not 0 <= words.min() <= words.max() < codebook.k:
+        raise ValueError(f"words {words.min()} to {words.max()} are not in [0, {codebook.k})")
+    kind = np.float64 if vectors.dtype == np.float64 else np.float32
+    X = np.ascontiguousarray(vectors if n else np.zeros((0, codebook.d)), kind)
+    keys = sort_items(words)
+    return X, keys, *find_runs(keys, aggregate)
 
 
 def rotate(sums: np.ndarray, words: np.ndarray, counts: np.ndarray, codebook: Codebook) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -56,12 +57,16 @@ class IndexWork:
         described = self.describe(rows, codebook)
         offsets, _, vectors = join_features(described, codebook.dtype)
         status, error = described["status"].to_pylist(), described["error"].to_pylist()
+        X = vectors.astype(np.float32) if len(vectors) else np.zeros((0, codebook.d), np.float32)
+        finite = np.isfinite(X).all(axis=1)
+        spoiled = np.diff(np.append(0, np.cumsum(~finite))[offsets])  # descriptors of each image
+        X[~finite] = 0
+        nearest = assign(X, codebook)  # all images together: a product of many rows is faster
         words, codes = list[bytes | None](), list[bytes | None]()
-        for i in range(len(described)):
-            X = vectors[offsets[i] : offsets[i + 1]].astype(np.float32)
-            if status[i] == "ok" and not np.isfinite(X).all():
+        for i, own in enumerate(slice(a, b) for a, b in pairwise(offsets)):
+            if status[i] == "ok" and spoiled[i]:
                 status[i], error[i] = "nan", "a descriptor holds a NaN or an infinity"
-            found = self.index_image(X, codebook) if status[i] == "ok" else (None, None)
+            found = self.pack_entries(X[own], nearest[own], codebook) if status[i] == "ok" else (None, None)
             words.append(found[0])
             codes.append(found[1])
         columns = {name: described[name] for name in STORED[:3]} | self.keep_strongest(described)
@@ -83,10 +88,9 @@ class IndexWork:
         rest = rows.filter(rows["vectors"].is_null())
         return pa.concat_tables([known, describe_like(codebook)(rest)] if len(rest) else [known])
 
-    def index_image(self, X: np.ndarray, codebook: Codebook) -> tuple[bytes, bytes]:
+    def pack_entries(self, X: np.ndarray, nearest: np.ndarray, codebook: Codebook) -> tuple[bytes, bytes]:
         """Pack the words and the codes of an image with the descriptors ``X`` (n, d)."""
-        X = X if len(X) else np.zeros((0, codebook.d), np.float32)
-        words, codes = aggregate_image(X, assign(X, codebook), codebook, aggregate=self.aggregate)
+        words, codes = aggregate_image(X, nearest, codebook, aggregate=self.aggregate)
         return words.astype("<i4").tobytes(), codes.tobytes()
 
     def keep_strongest(self, described: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from resight.codebook.quantize import Quantizer, tune_probes
 
@@ -41,12 +40,11 @@ class Fitted(NamedTuple):
 
 def sum_points(X: np.ndarray, quantizer: Quantizer) -> WordSums:
     """Sum the descriptors ``X`` (n, d) float32 of each word."""
-    k, words = len(quantizer.centroids), quantizer.assign(X)[:, 0]
-    wide = X.astype(np.float64)
-    delta = wide - quantizer.centroids[words]
-    members = sp.csr_array((np.ones(len(X)), words, np.arange(len(X) + 1)), shape=(len(X), k))
-    sums = members.T @ wide
-    return WordSums(sums, np.bincount(words, minlength=k), float(np.einsum("nd,nd->", delta, delta)))
+    from resight.codebook.nearest import add_points  # compiled: no command line waits for it
+
+    words, shape = quantizer.assign(X)[:, 0], quantizer.centroids.shape
+    sums, counts = np.zeros(shape), np.zeros(shape[0], np.int64)
+    return WordSums(sums, counts, add_points(X, words, quantizer.centroids, sums, counts))
 
 
 def add_sums(parts: Iterable[WordSums]) -> WordSums:

@@ -3,7 +3,8 @@
 A large codebook is cut into groups by k-means on its centroids. A descriptor is compared with the groups and
 then only with the centroids of its nearest groups, all descriptors of a group in one matrix product: the
 inverted lists of Jégou, Douze and Schmid (PAMI 2011) with the roles of queries and lists exchanged. How many
-groups are visited follows from the agreement with the exact assignment on a sample.
+groups are visited follows from the agreement with the exact assignment on a sample. Which descriptors are
+assigned together changes nothing, see `resight.codebook.nearest`.
 """
 
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ EXACT_WORDS = 8192  # up to here all centroids are compared
 AGREEMENT = 0.99  # share of descriptors that get their true word
 SPARE = 2  # candidates beyond those asked for, ranked together in float64
 TILE_ROWS = 16_384  # descriptors that are assigned together
+PRODUCT_ROWS = 1024  # rows and, where all centroids are compared, words of one matrix product
 GROUP_ITERATIONS = 8
 
 
@@ -33,7 +35,10 @@ class Agreement(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Centroids in groups of near ones: ``order`` (k,) names them group by group, ``offsets`` (g + 1,)."""
+    """Centroids in groups of near ones: ``order`` (k,) names them group by group, ``offsets`` (g + 1,).
+
+    ``centers`` (g, d) has no rows where the groups are only runs of words, all of them to be visited.
+    """
 
     centers: np.ndarray
     order: np.ndarray
@@ -75,10 +80,21 @@ class Quantizer:
         return group_centroids(self.centroids)
 
     @cached_property
+    def runs(self) -> Groups:
+        """The centroids in the order of their numbers, cut for one product each."""
+        k, d = self.centroids.shape
+        bounds = np.append(np.arange(0, k, PRODUCT_ROWS), k)
+        return Groups(np.zeros((0, d), np.float32), np.arange(k), bounds)
+
+    @cached_property
     def half_norms(self) -> np.ndarray:
         """Half the squared length (k,) float32 of every centroid."""
         wide = self.centroids.astype(np.float64)
         return (np.einsum("kd,kd->k", wide, wide) / 2).astype(np.float32)
+
+    def prepare(self) -> None:
+        """Make what several threads would each make at their first use."""
+        _ = self.half_norms, self.groups if self.n_probes else self.runs
 
     def assign(self, X: np.ndarray, m: int = 1) -> np.ndarray:
         """Find the words of each row of ``X``, see `assign`."""
@@ -93,45 +109,61 @@ class Quantizer:
         """Find the words of some rows; groups are for the nearest word only, a query's are few."""
         if not np.isfinite(X).all():
             raise ValueError("a descriptor holds a NaN or an infinity")
-        if m == 1:
-            return (
-                self.visit_groups(X) if self.n_probes else faiss.knn(X, self.centroids, 1)[1].astype(np.int32)
-            )
-        candidates = faiss.knn(X, self.centroids, min(m + SPARE, len(self.centroids)))[1]
-        return rank_candidates(X, self.centroids, candidates)[:, :m]
+        return self.visit_groups(X) if m == 1 else find_nearest(X, self.centroids, m)
 
     def visit_groups(self, X: np.ndarray) -> np.ndarray:
         """Find the best word (n, 1) int32 among the groups that each row of ``X`` (n, d) visits."""
-        centers, order, offsets = self.groups
-        n_probes = min(self.n_probes, len(centers))
-        probes = faiss.knn(X, centers, n_probes)[1].ravel()
-        rows = np.argsort(probes, kind="stable") // n_probes
-        bounds = np.concatenate([[0], np.cumsum(np.bincount(probes, minlength=len(centers)))])
-        best, names = np.full(len(X), -np.inf, np.float32), np.zeros(len(X), np.int32)
-        for g in np.flatnonzero(np.diff(bounds) * np.diff(offsets)):
-            own, words = rows[bounds[g] : bounds[g + 1]], order[offsets[g] : offsets[g + 1]]
-            scores = X[own] @ self.centroids[words].T - self.half_norms[words]
-            top = scores.argmax(1)
-            value = scores[np.arange(len(own)), top]
-            better = value > best[own]
-            best[own[better]], names[own[better]] = value[better], words[top[better]]
+        from resight.codebook.nearest import settle, take_best  # compiled: no command line waits for it
+
+        centers, order, offsets = self.groups if self.n_probes else self.runs
+        probes = choose_groups(X, centers, len(offsets) - 1, self.n_probes)
+        best, second = np.full((2, len(X)), -np.inf, np.float32)
+        names = np.zeros(len(X), np.int32)
+        for g, rows in rows_of_groups(probes, len(offsets) - 1):
+            words = order[offsets[g] : offsets[g + 1]]
+            products = X[rows] @ self.centroids[words].T
+            take_best(products, self.half_norms[words], rows, words, best, second, names)
+        largest = np.sqrt(2 * self.half_norms.max())
+        slack = 2 * error_bound(X.shape[1]) * largest * (np.sqrt(np.einsum("nd,nd->n", X, X)) + largest)
+        close = np.flatnonzero(~(best - second > slack))
+        settle(close, np.ascontiguousarray(probes[close]), X, self.centroids, order, offsets, names)
         return names[:, None]
+
+
+def error_bound(d: int) -> float:
+    """Largest relative error of a float32 dot product of ``d`` terms, see `resight.knn.candidates`."""
+    return 1.01 * (d + 3) * 2.0**-24
+
+
+def choose_groups(X: np.ndarray, centers: np.ndarray, n_groups: int, n_probes: int) -> np.ndarray:
+    """Name the groups (n, p) that each row visits: those of the nearest ``centers``, or all."""
+    if not len(centers):
+        return np.broadcast_to(np.arange(n_groups, dtype=np.int32), (len(X), n_groups))
+    return find_nearest(X, centers, min(n_probes, n_groups))
+
+
+def rows_of_groups(probes: np.ndarray, n_groups: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Give each group with the rows that visit it, at most `PRODUCT_ROWS` at a time."""
+    flat = probes.ravel()
+    rows = np.argsort(flat, kind="stable") // max(1, probes.shape[1])
+    bounds = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=n_groups))])
+    for g in range(n_groups):
+        for start in range(bounds[g], bounds[g + 1], PRODUCT_ROWS):
+            yield g, rows[start : min(start + PRODUCT_ROWS, bounds[g + 1])]
+
+
+def find_nearest(X: np.ndarray, centroids: np.ndarray, m: int) -> np.ndarray:
+    """Find the ``m`` nearest of all ``centroids``: (n, m) int32, by distance in float64, then by number."""
+    from resight.codebook.nearest import rank_candidates
+
+    candidates = faiss.knn(X, centroids, min(m + SPARE, len(centroids)))[1]
+    return rank_candidates(X, centroids, candidates, m)
 
 
 def blocks_of(X: np.ndarray) -> Iterator[np.ndarray]:
     """Cut rows into contiguous float32 blocks."""
     for start in range(0, len(X), TILE_ROWS):
         yield np.ascontiguousarray(X[start : start + TILE_ROWS], np.float32)
-
-
-def rank_candidates(X: np.ndarray, centroids: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Order ``candidates`` (n, c) int64 of each row by distance in float64, then by number: (n, c) int32."""
-    wide, distances = X.astype(np.float64), np.empty(candidates.shape)
-    for j in range(candidates.shape[1]):
-        delta = wide - centroids[candidates[:, j]]
-        distances[:, j] = np.einsum("nd,nd->n", delta, delta)
-    order = np.lexsort((candidates, distances), axis=1)
-    return np.take_along_axis(candidates, order, 1).astype(np.int32)
 
 
 def count_groups(k: int) -> int:

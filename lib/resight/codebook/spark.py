@@ -1,25 +1,29 @@
 """A codebook from ``local_descriptors``: the sample as files, sums per centroid and medians by tasks."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+import faiss
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
+from threadpoolctl import threadpool_limits
 
 from resight.arrow import arrow_to_lists, lists_to_arrow
 from resight.codebook.kmeans import WordSums, add_sums, sum_parts
-from resight.codebook.medians import project, word_medians
+from resight.codebook.medians import draw_projection, fill_medians, project, word_medians
 from resight.codebook.quantize import Quantizer
 from resight.codebook.sample import choose_starts, draw_descriptors
 from resight.features.local.points import join_features
 from resight.images.spark import start_tasks, task_numbers
 from resight.knn.matrix import map_array, save_array
 
-__all__ = ["Sample", "find_medians", "step_over_tasks", "write_sample"]
+__all__ = ["Sample", "find_medians", "fit_thresholds", "step_over_tasks", "write_sample"]
 
 Batches = Iterator[pa.RecordBatch]
 PART_ROWS = 131_072  # descriptors of a file of the sample
@@ -50,8 +54,13 @@ class Sample:
         return (map_array(self.folder, name) for name in names)
 
     def sum_here(self, quantizer: Quantizer) -> WordSums:
-        """Sum all descriptors by their word in this process, as tasks would."""
-        return add_sums(sum_parts(self.read(run), quantizer) for run in self.runs)
+        """Sum all descriptors by their word in this process, as tasks would: on all cores, a thread each."""
+        quantizer.prepare()
+        with (
+            threadpool_limits(1),
+            ThreadPoolExecutor(os.cpu_count(), initializer=faiss.omp_set_num_threads, initargs=(1,)) as pool,
+        ):
+            return add_sums(pool.map(lambda run: sum_parts(self.read(run), quantizer), self.runs))
 
 
 class Drawn(NamedTuple):
@@ -243,3 +252,15 @@ def find_medians(
     words, values = arrow_to_lists(found["words"], "<i4")[1], arrow_to_lists(found["values"], "<f4")[1]
     order = np.argsort(words)
     return words[order].astype(np.int64), values.reshape(-1, n_bits)[order]
+
+
+def fit_thresholds(
+    spark: SparkSession, drawn: Drawn, quantizer: Quantizer, *, n_bits: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Draw a ``projection`` of ``n_bits`` (0: as many as dimensions); find the ``medians`` of each word."""
+    projection = draw_projection(drawn.sample.d, n_bits or drawn.sample.d, seed=seed)
+    words, medians = find_medians(spark, drawn.sample, quantizer, projection)
+    return {
+        "projection": projection,
+        "medians": fill_medians(quantizer.centroids, projection, words, medians),
+    }

@@ -120,7 +120,9 @@ def extract_contents(
 def load_photo(content: bytes | None, box: Box | None, settings: ExtractSettings) -> Sizes | Failure:
     """Decode a file, cut out the box, scale to every size of the settings."""
     longest = DECODED_SIDE * max(settings.sizes) if box is None else None
-    decoded = decode_photo(content, max_pixels=settings.max_pixels, longer_side=longest)
+    decoded = decode_photo(
+        content, max_pixels=settings.max_pixels, longer_side=longest, decoder=settings.decoder
+    )
     if isinstance(decoded, Failure):
         return decoded
     if box is None:

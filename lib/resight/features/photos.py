@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from resight.images.decode import Decoded, DecodeError, decode_image
+from resight.images.decode import Decoded, DecodeError, describe_error
+from resight.images.ingest import DECODER, load_decoder
 
 __all__ = ["Box", "Failure", "clip_box", "decode_photo", "map_ahead", "one_native_thread"]
 
@@ -56,15 +57,19 @@ def map_ahead(work: Callable[[A], B], items: Iterable[A], *, n_threads: int) -> 
 
 
 def decode_photo(
-    content: bytes | None, *, max_pixels: int, longer_side: int | None = None
+    content: bytes | None, *, max_pixels: int, longer_side: int | None = None, decoder: str = DECODER
 ) -> Decoded | Failure:
-    """Decode a file as `decode_image` does; a file that gives no pixels is a failure, never an exception."""
+    """Decode a file by ``decoder``; a file that gives no pixels is a failure, never an exception."""
     if content is None:
         return Failure("missing", "the file could not be read")
     try:
-        return decode_image(content, max_pixels=max_pixels, longer_side=longer_side)
+        return load_decoder(decoder)(content, max_pixels=max_pixels, longer_side=longer_side)
     except DecodeError as error:
         return Failure(error.status, error.reason)
+    except MemoryError:  # the chunk finds out whose fault it is
+        raise
+    except Exception as error:  # a decoder that is not ours may raise anything
+        return Failure("undecodable", describe_error(error))
 
 
 def clip_box(box: Box, height: int, width: int) -> Box | Failure:

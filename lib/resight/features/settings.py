@@ -61,6 +61,9 @@ class ExtractSettings(Config, frozen=True):
     max_pixels: Annotated[
         int, Meta(ge=1, description="photos with more pixels are not decoded (too_large)")
     ] = 178_956_970
+    decoder: Annotated[str, Meta(description="module:function that decodes, as for ingest-images")] = (
+        "resight.images.decode:decode_image"
+    )
     pixel_mean: Annotated[
         tuple[float, ...], Meta(description="RGB mean in 0..1; empty: the backbone's own")
     ] = ()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 from importlib import import_module
 
 import pyarrow as pa
@@ -28,6 +29,9 @@ FACTS = pa.schema(
     ]
 )
 INGESTED = pa.schema([*(IMAGES.schema.field(name) for name in LISTED), *FACTS])  # what a chunk gives
+
+
+DECODER = "resight.images.decode:decode_image"  # module:function
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def join_facts(rows: pa.Table, facts: list[ImageFacts]) -> pa.Table:
     return pa.table([*listed, *arrays], schema=INGESTED)
 
 
+@lru_cache(maxsize=8)
 def load_decoder(path: str) -> Decoder:
     """Import a decoder by ``module:function``; `SettingError` where there is none."""
     module, _, name = path.partition(":")

@@ -28,7 +28,7 @@ from resight.search.filter import Filter, parse_filter
 from resight.search.local.answer import Keypoints, LocalIndex, answer_index, ask_index
 from resight.search.moment import Moment, Searched
 from resight.search.rank import answer_queries
-from resight.search.settings import SearchSettings, needs_index, needs_regions
+from resight.search.settings import SearchSettings, needs_fusion, needs_index, needs_regions
 from resight.tables import DUPLICATE_GROUPS, NEIGHBORS
 
 
@@ -97,6 +97,8 @@ class Searcher:
         wanted = SearchSettings.from_mapping({"method": method, "depth": depth, **settings})
         if wanted.explain:
             raise SettingError("explain: call explain(query, image)")
+        if needs_fusion(wanted):
+            raise SettingError("method: fused rankings come from the job, `resight search --method fused`")
         moment = self.moment
         if needs_index(wanted):
             return self.search_local(list_queries(query), moment, wanted, filter)

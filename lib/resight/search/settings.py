@@ -18,12 +18,13 @@ class SearchSettings(Config, frozen=True):
             "regional_diffusion",
             "asmk",
             "hqe",
+            "fused",
         ],
         Meta(
             description="global: similarity; average_qe, alpha_qe: query expansion; diffusion: over the "
             "graph; offline_diffusion: by the table manifold_neighbors, without a solve; regional_diffusion: "
             "over the graph of regions; asmk: by local features, over an inverted file; hqe: the same, the "
-            "query expanded by its sure matches"
+            "query expanded by its sure matches; fused: all of this, over the graph of build-graph --of fused"
         ),
     ] = "global"
     depth: Annotated[int | Literal["all"], Meta(description="results per query, or all")] = 100
@@ -35,7 +36,7 @@ class SearchSettings(Config, frozen=True):
     ] = 3.0
     query_neighbors: Annotated[
         int | Literal["auto"],
-        Meta(description="distinct images, or regions, that a query observes (diffusion); auto: 10, or 200"),
+        Meta(description="images, or regions, that a query observes (diffusion, fused); auto: 10, 200, 5"),
     ] = "auto"
     query_pool: Annotated[
         Literal["sum_of_powers", "power_of_sum"],
@@ -82,6 +83,18 @@ class SearchSettings(Config, frozen=True):
     hqe_share: Annotated[
         float, Meta(ge=0, description="new words of an expanded query, as a share of its own (hqe)")
     ] = 0.5
+    fused_weight: Annotated[
+        float, Meta(ge=0, description="weight of what the index adds to the similarity (fused)")
+    ] = 0.4
+    colour_weight: Annotated[
+        float, Meta(gt=0, description="weight of the vectors of --colour beside the first (fused)")
+    ] = 0.6
+    n_verified: Annotated[
+        int, Meta(ge=0, description="best by similarity, and by index, that are verified; 0: none (fused)")
+    ] = 30
+    verified_weight: Annotated[
+        float, Meta(ge=0, description="weight of what inliers add to the similarity (fused)")
+    ] = 0.2
     explain: Annotated[
         int, Meta(ge=0, description="results per query whose chain of images is written (diffusion)")
     ] = 0
@@ -102,6 +115,8 @@ class SearchSettings(Config, frozen=True):
         """How many nodes a query observes: the paper takes 10 images, or 200 regions."""
         if self.query_neighbors != "auto":
             return self.query_neighbors
+        if needs_fusion(self):
+            return 5
         return 200 if needs_regions(self) else 10
 
 
@@ -117,12 +132,17 @@ def needs_regions(settings: SearchSettings) -> bool:
 
 def needs_index(settings: SearchSettings) -> bool:
     """Whether a search compares local features over an inverted file."""
-    return settings.method in ("asmk", "hqe")
+    return settings.method in ("asmk", "hqe", "fused")
 
 
 def needs_vectors(settings: SearchSettings) -> bool:
     """Whether a search reads one vector per image."""
-    return not needs_index(settings)
+    return settings.method not in ("asmk", "hqe")
+
+
+def needs_fusion(settings: SearchSettings) -> bool:
+    """Whether a search combines vectors, an inverted file, verification and a graph of fused similarity."""
+    return settings.method == "fused"
 
 
 def needs_manifold(settings: SearchSettings) -> bool:

@@ -5,8 +5,15 @@ import pytest
 from resight.arrow import arrow_to_lists, lists_to_arrow, vectors_to_arrow
 from resight.features.local.points import pack_features
 from resight.knn.copies import to_offsets
-from resight.search.fused.rank import FusedRecipe, rank_fused
-from resight.search.fused.spark import FusedFiles, fuse_neighbors, search_fused
+from resight.rerank.fuse import choose_candidates
+from resight.search.fused.rank import FusedRecipe, fuse_lists, rank_fused
+from resight.search.fused.spark import (
+    FusedFiles,
+    fuse_neighbors,
+    list_candidates,
+    pack_rankings,
+    search_fused,
+)
 from resight.verification.feature_files import Described, FeatureFiles, save_features
 from resight.verification.verify import prepare_photo
 from tests.search.fused.test_lists import sparse_lists
@@ -90,3 +97,44 @@ def test_distributed_rankings_equal_local_ones(spark, rng, tmp_path):
     (plain,) = rank_fused(queries[:1], *opened, recipe._replace(n_verified=0))
     rise = np.flatnonzero(plain.ordinals == similar) - np.flatnonzero(images[0] == world.ids[similar])
     assert rise > 0  # its keypoints are the query's
+
+
+def test_packed_rankings_hold_what_stands_out_in_order(spark, rng):
+    n = 130
+    rows = {"rank": np.arange(n, dtype=np.int32), "image_id": np.arange(n) * 7, "score": rng.random(n)}
+    one = pa.table(rows | {"query_id": np.full(n, 3), "score": rows["score"].astype(np.float32)})
+    two = one.slice(0, 4).set_column(3, "query_id", pa.array([9] * 4))
+    packed = pack_rankings(shuffled(spark, pa.concat_tables([one, two]), rng)).toArrow().sort_by("query_id")
+    offsets, images = arrow_to_lists(packed["image_ids"], "int64")
+    assert packed["query_id"].to_pylist() == [3, 9]
+    assert offsets.tolist() == [0, 101, 105]
+    np.testing.assert_array_equal(images, np.r_[rows["image_id"][:101], rows["image_id"][:4]])
+    scores = arrow_to_lists(packed["scores"], "float32")[1]
+    np.testing.assert_array_equal(scores, one["score"].to_numpy()[np.r_[:101, :4]])
+
+
+def test_candidates_are_the_best_of_either_ranking_and_asked_for_with_keypoints_only(spark, rng, tmp_path):
+    world, recipe = make_world(tmp_path, rng), FusedRecipe(10, n_verified=4)
+    queries = [make_query(rng, world, own=own)[0] for own in (-1, 3, 8)]
+    table = shuffled(spark, lay_out(world, queries, [random_features(rng), None, random_features(rng)]), rng)
+    files = FusedFiles(save_world(tmp_path, world), world.files, None, ("float32", "float32"), "float32")
+    found = list_candidates(table, files, recipe).toArrow()["image_id"].to_pylist()
+    expected = set()
+    for query in (queries[0], queries[2]):
+        fused = fuse_lists(query, world.files.open())
+        chosen = choose_candidates(fused.fused, fused.scores, depth=4)
+        expected |= set(world.ids[fused.ordinals[chosen]].tolist())
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_query_without_a_vector_is_ranked_by_what_it_has(spark, rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    query, _ = make_query(rng, world, own=8)
+    table = lay_out(world, [query], [None]).set_column(2, "vector", pa.nulls(1, pa.binary()))
+    files = FusedFiles(save_world(tmp_path, world), world.files, None, ("float32", "float32"), "float32")
+    (row,) = search_fused(spark.createDataFrame(table), files, FusedRecipe(10)).toArrow().to_pylist()
+    lacking = query._replace(vectors=(None, query.vectors[1]))
+    (expected,) = rank_fused([lacking], files.searched.open(), world.files.open(), FusedRecipe(10))
+    images = np.frombuffer(row["image_ids"], np.int64)
+    np.testing.assert_array_equal(images, world.ids[expected.ordinals])
+    assert not row["no_support"]

@@ -38,7 +38,9 @@ def load_photo(content: bytes | None, box: Box | None, settings: LocalSettings) 
     """Decode a file and scale it; a box is cut out first where the settings say so."""
     crops = box is not None and settings.box_mode == "crop"
     longest = None if crops else DECODED_SIDE * settings.max_side
-    decoded = decode_photo(content, max_pixels=settings.max_pixels, longer_side=longest)
+    decoded = decode_photo(
+        content, max_pixels=settings.max_pixels, longer_side=longest, decoder=settings.decoder
+    )
     if isinstance(decoded, Failure):
         return decoded
     pixels, origin = decoded.pixels, (0, 0)

@@ -65,6 +65,9 @@ class LocalSettings(Config, frozen=True):
     max_pixels: Annotated[
         int, Meta(ge=1, description="photos with more pixels are not decoded (too_large)")
     ] = 178_956_970
+    decoder: Annotated[str, Meta(description="module:function that decodes, as for ingest-images")] = (
+        "resight.images.decode:decode_image"
+    )
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say; the message begins with the key."""

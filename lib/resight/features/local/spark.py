@@ -3,12 +3,23 @@
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
 
-from resight.features.fitting.spark import sum_groups
+from resight.features.fitting.spark import sample_rows, sum_groups
 from resight.features.local.points import join_features
 from resight.features.whitening import CovarianceSums
 
-__all__ = ["sum_local_covariance"]
+__all__ = ["sample_keypoints", "sum_local_covariance"]
+
+
+def sample_keypoints(local: DataFrame, *, sample: int, seed: int) -> DataFrame:
+    """Draw whole images by hash, of `LOCAL_DESCRIPTORS` rows, that have about ``sample`` keypoints in all."""
+    usable = local.where("status = 'ok' and n_keypoints > 0").select("image_id", "points", "vectors")
+    total = local.where("status = 'ok'").agg(
+        sf.avg(sf.when(sf.col("n_keypoints") > 0, sf.col("n_keypoints")))
+    )
+    mean = (total.first() or [None])[0] or 1.0
+    return sample_rows(usable, ["image_id"], sample=max(1, round(sample / mean)), seed=seed)
 
 
 def sum_local_covariance(rows: DataFrame, *, dtype: str) -> CovarianceSums:

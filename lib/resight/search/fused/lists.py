@@ -11,7 +11,13 @@ import numpy as np
 
 from resight.knn.copies import to_offsets
 from resight.knn.matrix import OpenVectors
-from resight.rerank.fuse import calibrate_scores, count_finds, find_threshold, fuse_scores
+from resight.rerank.fuse import (
+    SCORE_WEIGHT,
+    calibrate_scores,
+    count_finds,
+    find_threshold,
+    fuse_scores,
+)
 from resight.search.fused.similarity import Descriptors
 
 
@@ -68,9 +74,9 @@ def join_directions(seen: Seen) -> Seen:
     return Seen(ends[0, starts], ends[1, starts], sums / 2)
 
 
-def fuse_pairs(pairs: Seen, descriptors: Descriptors) -> np.ndarray:
+def fuse_pairs(pairs: Seen, descriptors: Descriptors, weight: float = SCORE_WEIGHT) -> np.ndarray:
     """Give the fused similarity (m,) float64 of pairs of images."""
-    return fuse_scores(descriptors.compare_pairs(pairs.src, pairs.dst), pairs.calibrated)
+    return fuse_scores(descriptors.compare_pairs(pairs.src, pairs.dst), pairs.calibrated, weight)
 
 
 def rank_neighbors(src: np.ndarray, dst: np.ndarray, fused: np.ndarray, *, k: int) -> FusedLists:

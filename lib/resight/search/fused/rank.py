@@ -13,6 +13,8 @@ import scipy.sparse as sp
 
 from resight.diffusion.solve import solve_diffusion
 from resight.rerank.fuse import (
+    BONUS_WEIGHT,
+    SCORE_WEIGHT,
     calibrate_scores,
     choose_candidates,
     find_threshold,
@@ -30,7 +32,11 @@ from resight.verification.verify import Photo, verify_pair
 
 
 class FusedRecipe(NamedTuple):
-    """How queries are ranked; ``n_verified``: the best by either ranking that are verified, 0 for none."""
+    """How queries are ranked.
+
+    ``n_verified``: the best by either ranking that are verified, 0 for none. ``score_weight`` is that of
+    calibrated scores beside similarities, ``bonus_weight`` that of a verified match.
+    """
 
     depth: int
     k_q: int = 5
@@ -38,6 +44,8 @@ class FusedRecipe(NamedTuple):
     tol: float = 1e-6
     n_verified: int = 30
     verification: VerifySettings = VerifySettings()
+    score_weight: float = SCORE_WEIGHT
+    bonus_weight: float = BONUS_WEIGHT
 
 
 class FusedQuery(NamedTuple):
@@ -84,7 +92,8 @@ def rank_fused(
     if not len(queries):
         return
     verifier = Verifier(features, recipe) if features else None
-    fused = [verify_best(q, fuse_lists(q, descriptors), collection, verifier) for q in queries]
+    weight = recipe.score_weight
+    fused = [verify_best(q, fuse_lists(q, descriptors, weight), collection, verifier) for q in queries]
     Y = observe_queries(fused, collection, recipe)
     solution = solve_diffusion(collection.nodes.S, Y, alpha=recipe.alpha, tol=recipe.tol, threads=threads)
     reached = np.ascontiguousarray(solution.F.T)
@@ -94,7 +103,7 @@ def rank_fused(
         yield Answer(ordinals, scores, not reached[i].any(), steps, residual)
 
 
-def fuse_lists(query: FusedQuery, descriptors: Descriptors) -> Fused:
+def fuse_lists(query: FusedQuery, descriptors: Descriptors, weight: float = SCORE_WEIGHT) -> Fused:
     """Fuse both lists of a query; an image of one list only is looked up in the other's terms."""
     others = (query.found >= 0) & (query.found != query.own)
     found, scores = query.found[others], query.scores[others].astype(np.float64)
@@ -103,7 +112,7 @@ def fuse_lists(query: FusedQuery, descriptors: Descriptors) -> Fused:
     there = np.zeros(len(ordinals))
     there[np.searchsorted(ordinals, found)] = scores
     similarity = descriptors.compare(query.vectors, ordinals)
-    return Fused(ordinals, fuse_scores(similarity, calibrate_scores(there, threshold)), there)
+    return Fused(ordinals, fuse_scores(similarity, calibrate_scores(there, threshold), weight), there)
 
 
 class Verifier:
@@ -130,7 +139,7 @@ def verify_best(query: FusedQuery, fused: Fused, collection: Collection, verifie
     chosen = choose_candidates(fused.fused, fused.scores, depth=verifier.recipe.n_verified)
     n_inliers = verifier.count_inliers(query.photo, collection.X.id_of(fused.ordinals[chosen]))
     F = fused.fused.copy()
-    F[chosen] += reward_inliers(n_inliers)
+    F[chosen] += reward_inliers(n_inliers, weight=verifier.recipe.bonus_weight)
     return fused._replace(fused=F)
 
 

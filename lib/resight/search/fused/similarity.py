@@ -7,6 +7,8 @@ import numpy as np
 
 from resight.knn.matrix import OpenVectors, VectorFiles
 
+COLOUR = "colour"  # role of the second build of descriptors that a job reads
+
 
 class Part(NamedTuple):
     """Vectors of one kind and their weight beside the first."""

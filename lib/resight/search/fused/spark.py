@@ -11,16 +11,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
+from resight.config import SettingError
 from resight.features.local.points import unpack_features
 from resight.knn.matrix import normalize_rows
 from resight.knn.search import search_collection
+from resight.rerank.fuse import MOST, SCORE_WEIGHT, choose_candidates
 from resight.search.collection import Collection, SearchFiles
 from resight.search.fused.lists import Seen, fuse_pairs, join_directions, list_finds, rank_neighbors
-from resight.search.fused.rank import FusedQuery, FusedRecipe, rank_fused
+from resight.search.fused.rank import FusedQuery, FusedRecipe, fuse_lists, rank_fused
 from resight.search.fused.similarity import DescriptorFiles
 from resight.search.spark import ANSWERS, pack_answers
 from resight.verification.feature_files import FeatureFiles
 from resight.verification.verify import Photo, prepare_photo
+from resight.workspace import Run
 
 SEEN = "src long, dst long, calibrated double"
 LISTS = "src long, dst binary, similarity binary"
@@ -47,6 +50,7 @@ def fuse_neighbors(
     files: DescriptorFiles,
     *,
     k: int,
+    weight: float = SCORE_WEIGHT,
     block_images: int = BLOCK_IMAGES,
 ) -> DataFrame:
     """Give every image the ``k`` best others by fused similarity: `LISTS` rows, distinct vectors only.
@@ -56,7 +60,9 @@ def fuse_neighbors(
     neighbors : DataFrame
         `NEIGHBORS` rows of the first descriptor; the lists should be longer than ``k``.
     ranked : DataFrame
-        A search of the collection by the inverted file, packed: query_id (an image_id), image_ids, scores.
+        A search of the collection by the inverted file, see `pack_rankings`.
+    weight : float
+        Of calibrated scores beside similarities.
     block_images : int
         Sources whose pairs are fused in one task: bounds its memory, changes nothing.
     """
@@ -84,7 +90,7 @@ def fuse_neighbors(
 
     near = neighbors.select("src", "dst").mapInArrow(list_near, SEEN)
     found = ranked.select("query_id", "image_ids", "scores").mapInArrow(list_found, SEEN)
-    return join_lists(near.unionByName(found), files, k=k, block_images=block_images)
+    return join_lists(near.unionByName(found), files, k=k, weight=weight, block_images=block_images)
 
 
 def pack_pairs(seen: Seen) -> Batches:
@@ -93,12 +99,14 @@ def pack_pairs(seen: Seen) -> Batches:
         yield pa.record_batch(list(seen), names=list(Seen._fields))
 
 
-def join_lists(seen: DataFrame, files: DescriptorFiles, *, k: int, block_images: int) -> DataFrame:
+def join_lists(
+    seen: DataFrame, files: DescriptorFiles, *, k: int, weight: float, block_images: int
+) -> DataFrame:
     """Fuse pairs that were seen, and cut the lists of both their ends: `SEEN` to `LISTS` rows."""
 
     def fuse_block(rows: pa.Table) -> pa.Table:
         pairs = join_directions(Seen(*(rows[name].to_numpy() for name in Seen._fields)))
-        fused = fuse_pairs(pairs, files.open())
+        fused = fuse_pairs(pairs, files.open(), weight)
         ends = np.concatenate([pairs.src, pairs.dst]), np.concatenate([pairs.dst, pairs.src])
         return pa.table([*ends, np.tile(fused, 2)], names=list(Seen._fields))
 
@@ -113,12 +121,74 @@ def join_lists(seen: DataFrame, files: DescriptorFiles, *, k: int, block_images:
     return fused.groupBy(sf.floor(sf.col("src") / block_images)).applyInArrow(cut_block, LISTS)
 
 
+def pack_rankings(results: DataFrame) -> DataFrame:
+    """Pack what fusion needs of `RESULTS`: (query_id, image_ids, scores) rows, a query each."""
+
+    def pack(batches: Batches) -> Batches:
+        for batch in batches:
+            listed = batch["listed"]
+            rows = listed.flatten()
+            ends = np.append(0, np.cumsum(listed.value_lengths().to_numpy(zero_copy_only=False)))
+            columns = [lists_to_arrow(ends, rows.field(name).to_numpy()) for name in ("image_id", "score")]
+            yield pa.record_batch([batch["query_id"], *columns], names=["query_id", "image_ids", "scores"])
+
+    best = results.where(sf.col("rank") <= MOST).select("query_id", "rank", "image_id", "score")
+    listed = sf.array_sort(sf.collect_list(sf.struct("rank", "image_id", "score")))
+    grouped = best.groupBy("query_id").agg(listed.alias("listed"))
+    return grouped.mapInArrow(pack, "query_id long, image_ids binary, scores binary")
+
+
+def check_ranking(ranked: Run) -> None:
+    """Raise `SettingError` where a search does not tell enough for the lists of a graph."""
+    asked = {name: ranked.settings.get(name) for name in ("method", "queries_from", "depth", "filter")}
+    depth = asked["depth"]
+    enough = depth == "all" or (isinstance(depth, int) and depth > MOST)
+    sound = (asked["method"], asked["queries_from"]) == ("asmk", "collection") and not asked["filter"]
+    if not (sound and enough):
+        raise SettingError(
+            f"--ranked: {ranked.name!r} is a search with {asked}; it takes one with --method asmk "
+            f"--queries-from collection --depth {MOST + 1} or more, and no filter"
+        )
+
+
+def number_lists(lists: DataFrame, files: DescriptorFiles) -> DataFrame:
+    """Turn `LISTS` by id into lists by ordinal, as those of one descriptor are."""
+
+    def number(batches: Batches) -> Batches:
+        X = files.open().X
+        for batch in batches:
+            offsets, ids = arrow_to_lists(batch["dst"], "int64")
+            src, dst = X.ordinal_of(batch["src"].to_numpy()), lists_to_arrow(offsets, X.ordinal_of(ids))
+            yield pa.record_batch([src, dst, batch["similarity"]], names=["src", "dst", "similarity"])
+
+    return lists.mapInArrow(number, LISTS)
+
+
+def list_candidates(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> DataFrame:
+    """List the images that the queries of `search_fused` are verified with: image_id, each once."""
+    first = recipe._replace(n_verified=0)  # keypoints are not prepared
+
+    def choose(batches: Batches) -> Batches:
+        collection, descriptors = files.searched.open(), files.descriptors.open()
+        for batch in batches:
+            if batch.num_rows:
+                asked = read_queries(batch, files, collection, first)
+                fused = [fuse_lists(query, descriptors, recipe.score_weight) for query in asked]
+                chosen = [
+                    one.ordinals[choose_candidates(one.fused, one.scores, depth=recipe.n_verified)]
+                    for one in fused
+                ]
+                yield pa.record_batch([collection.X.id_of(np.concatenate(chosen))], names=["image_id"])
+
+    return queries.where("points is not null").mapInArrow(choose, "image_id long").distinct()
+
+
 def search_fused(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> DataFrame:
     """Rank the collection for every query: one row per query, see `resight.search.spark.ANSWERS`.
 
-    ``queries``: query_id, own (image_id, or -1), vector, vector_2 ... (one per descriptor; a later one may be
-    null), image_ids and scores (packed ranking by the inverted file, or null), and points, vectors, width,
-    height of the keypoints (or null: nothing is verified).
+    ``queries``: query_id, own (image_id, or -1), vector, vector_2 ... (one per descriptor, or null),
+    image_ids and scores (packed ranking by the inverted file, or null), and points, vectors, width, height of
+    the keypoints (or null: nothing is verified).
     """
 
     def rank_batches(batches: Batches) -> Batches:
@@ -132,7 +202,7 @@ def search_fused(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> 
             answers = rank_fused(asked, collection, descriptors, recipe, features=features, threads=threads)
             yield from pack_answers(batch["query_id"].to_numpy(), answers, collection.X)
 
-    return queries.where("vector is not null").mapInArrow(rank_batches, ANSWERS)
+    return queries.mapInArrow(rank_batches, ANSWERS)
 
 
 def read_queries(
@@ -144,9 +214,7 @@ def read_queries(
     own = collection.X.ordinal_of(batch["own"].to_numpy())
     Q = np.stack([q if q is not None else np.zeros(collection.X.d, np.float32) for q in vectors[0]])
     depth = max(recipe.depth + 1, N_NEAR)
-    near: list[np.ndarray] = []
-    for _, (offsets, ordinals, _) in search_collection(Q, own, collection.X, depth=depth):
-        near += [ordinals[a:b] for a, b in pairwise(offsets)]
+    near = list_similar(Q, own, collection, depth)
     offsets, ids = arrow_to_lists(batch["image_ids"], "int64")
     found, scores = collection.X.ordinal_of(ids), arrow_to_lists(batch["scores"], "float32")[1]
     photos = read_photos(batch, files.keypoint_dtype, recipe)
@@ -156,6 +224,18 @@ def read_queries(
         )
         for i, (a, b) in zip(range(n), pairwise(offsets), strict=True)
     ]
+
+
+def list_similar(Q: np.ndarray, own: np.ndarray, collection: Collection, depth: int) -> list[np.ndarray]:
+    """List the ``depth`` images nearest to every query, and as many of those that may be returned."""
+    near: list[np.ndarray] = [np.zeros(0, np.int64)] * len(Q)
+    for allowed in (None,) if collection.allowed is None else (None, collection.allowed):
+        for some, (offsets, ordinals, _) in search_collection(
+            Q, own, collection.X, depth=depth, allowed=allowed
+        ):
+            for i, (a, b) in zip(range(len(Q))[some], pairwise(offsets), strict=True):
+                near[i] = np.union1d(near[i], ordinals[a:b])
+    return near
 
 
 def unit_rows(column: pa.Array, dtype: str) -> list[np.ndarray | None]:

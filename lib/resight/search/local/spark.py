@@ -42,13 +42,17 @@ def query_work(store: TableStore) -> LocalWork:
     return describe_like(read_codebook(store))
 
 
-def describe_collection(store: TableStore, *, chunk_size: int) -> DataFrame:
-    """Give the keypoints of all indexed images, (image_id, vectors, status, error) among others.
+def describe_collection(
+    store: TableStore, *, chunk_size: int, chosen: DataFrame | None = None, label: str = "keypoints"
+) -> DataFrame:
+    """Give the keypoints of all indexed images, or those ``chosen``, (image_id, vectors, status, error).
 
     Stored ones are taken where they are of the same bytes and complete; others are found again.
     """
     work, keys = query_work(store), ["image_id", "content_hash", "n_keypoints"]
     indexed = store.read(IMAGE_STATS)
+    if chosen is not None:
+        indexed = indexed.join(chosen.select("image_id"), "image_id", "left_semi")
     usable = indexed.where("status = 'ok'").select(keys)
     stored = store.spark.createDataFrame([], from_arrow_schema(LOCAL_DESCRIBED))
     if has_stored(store):
@@ -57,9 +61,9 @@ def describe_collection(store: TableStore, *, chunk_size: int) -> DataFrame:
     places = store.read(IMAGES).join(store.read(SOURCES).select("source_id", "root"), "source_id")
     places = places.select("image_id", "root", "uri", "byte_offset", "n_bytes")
     lacking = usable.join(stored.select("image_id"), "image_id", "left_anti").drop("n_keypoints")
-    lacking = store.persist("lacking", lacking.join(places, "image_id"))
-    folder = store.staging(files.join(store.run.run_id, "keypoints"))
-    chunks = Chunks(folder, work, rescue_local, chunk_size, label="search, keypoints")
+    lacking = store.persist(f"lacking-{label}", lacking.join(places, "image_id"))
+    folder = store.staging(files.join(store.run.run_id, label))
+    chunks = Chunks(folder, work, rescue_local, chunk_size, label=f"search, {label}")
     run_chunks(lacking, "image_id", chunks)
     found = read_chunks(store.spark, chunks, from_arrow_schema(LOCAL_DESCRIBED))
     failed = indexed.where("status <> 'ok'").select("image_id", "content_hash", "status", "error")
@@ -104,8 +108,13 @@ def rank_by_index(
     return search_queries(store.persist("asked", encoded), index, recipe, grid)
 
 
-def own_columns(described: DataFrame, own: str | None) -> DataFrame:
-    """Lay out described images that are usable as queries; ``own`` names the column of their image ids."""
+def own_columns(described: DataFrame, own: str | None, *more: str) -> DataFrame:
+    """Lay out described images that are usable as queries; ``own`` names the column of their image ids.
+
+    ``more`` are further columns.
+    """
     image = sf.col(own) if own else sf.lit(-1)
     usable = described.where("status = 'ok'")
-    return usable.select(sf.col("image_id").alias("query_id"), image.cast("long").alias("own"), "vectors")
+    return usable.select(
+        sf.col("image_id").alias("query_id"), image.cast("long").alias("own"), "vectors", *more
+    )

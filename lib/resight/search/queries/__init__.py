@@ -1,4 +1,4 @@
 """What is asked: the rows of `QUERIES`, boxes of manifests, and the regions of a query in one row.
 
-Modules: ``spark``. Gives ``queries``.
+Modules: ``like`` (how query images are described), ``spark``. Gives ``queries``.
 """

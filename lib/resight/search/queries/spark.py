@@ -1,15 +1,73 @@
-"""Operators that prepare queries: their boxes, their regions, their rows of `QUERIES`."""
+"""Operators that prepare queries: listed, described, their boxes, their regions, their rows of `QUERIES`."""
 
 from functools import reduce
 from operator import or_
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as sf
+from pyspark.sql.pandas.types import from_arrow_schema
 
+from resight.chunks.spark import Chunks, read_chunks, run_chunks
+from resight.images.sources import Source
+from resight.images.spark import assign_image_ids, list_source
+from resight.search.queries.like import Way
 from resight.store import spark_schema
 from resight.tables import QUERIES
 
 BOX = ("y0", "x0", "y1", "x1")
+
+
+def list_query_files(spark: SparkSession, source: Source) -> DataFrame:
+    """List query images as an extraction takes them; ``uri`` is unique, ``status`` null or a fault."""
+    listed = list_source(spark, source, distinct=BOX).withColumns(
+        {
+            "source_id": sf.lit("queries"),
+            "root": sf.lit(source.root),
+            "content_hash": sf.lit(None).cast("string"),
+        }
+    )
+    named = assign_image_ids(read_boxes(listed), spark.createDataFrame([], "image_id long"))
+    return named.withColumn("uri", sf.col("file")).drop("file")
+
+
+def describe_queries(rows: DataFrame, way: Way, folder: str, *, chunk_size: int) -> DataFrame:
+    """Describe listed images that have no status yet, in chunks that are kept in ``folder``."""
+    chunks = Chunks(folder, way.work, way.rescue, chunk_size)
+    run_chunks(rows.where("status is null"), "image_id", chunks)
+    return read_chunks(rows.sparkSession, chunks, from_arrow_schema(way.schema))
+
+
+def tell_status(rows: DataFrame, described: DataFrame) -> DataFrame:
+    """Give listed images that have no status yet the one that their description has."""
+    found = described.select("image_id", sf.col("status").alias("found"), sf.col("error").alias("why"))
+    return rows.join(found, "image_id", "left").withColumns(
+        {"status": sf.coalesce("status", "found"), "error": sf.coalesce("error", "why")}
+    )
+
+
+def join_described(vectors: DataFrame, keypoints: DataFrame, further: DataFrame | None = None) -> DataFrame:
+    """Join what is known of each image: vector, vector_2, points, vectors, width and height.
+
+    The status of an image is ``ok`` where its vector or its keypoints are; what it lacks is null.
+    """
+    ok = sf.col("status") == "ok"
+    kept = [sf.when(ok, sf.col(name)).alias(name) for name in ("points", "vectors", "width", "height")]
+    status = [sf.col(name).alias(f"local_{name}") for name in ("status", "error")]
+    joined = vectors.select("image_id", "vector", "status", "error").join(
+        keypoints.select("image_id", *kept, *status), "image_id", "full"
+    )
+    some = (sf.coalesce("status", sf.lit("")) == "ok") | (sf.coalesce("local_status", sf.lit("")) == "ok")
+    joined = joined.withColumns(
+        {
+            "vector": sf.when(sf.col("status") == "ok", sf.col("vector")),
+            "status": sf.when(some, "ok").otherwise(sf.coalesce("status", "local_status")),
+            "error": sf.when(~some, sf.coalesce("error", "local_error")),
+        }
+    ).drop("local_status", "local_error")
+    if further is None:
+        return joined
+    second = further.where(ok).select("image_id", sf.col("vector").alias("vector_2"))
+    return joined.join(second, "image_id", "left")
 
 
 def read_boxes(listed: DataFrame) -> DataFrame:

@@ -1,0 +1,78 @@
+"""A fused search in a job: rankings by the index, keypoints of what is verified, one ranking of all."""
+
+from msgspec import structs
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as sf
+
+from resight import files
+from resight.asmk.searching.spark import plan_grid
+from resight.rerank.fuse import MOST
+from resight.search.asked.spark import Dtypes
+from resight.search.collection import SearchFiles
+from resight.search.fused.rank import FusedRecipe
+from resight.search.fused.similarity import DescriptorFiles
+from resight.search.fused.spark import FusedFiles, list_candidates, search_fused
+from resight.search.local.spark import describe_collection, rank_by_index
+from resight.search.settings import SearchSettings
+from resight.store import TableStore
+from resight.tables import IMAGES
+from resight.verification.feature_files import FeatureFiles
+from resight.verification.spark import write_feature_files
+
+IMAGES_PER_CHUNK = 64  # whose keypoints are found again together
+
+
+def rank_by_all(
+    store: TableStore,
+    asked: DataFrame,
+    searched: SearchFiles,
+    descriptors: DescriptorFiles,
+    settings: SearchSettings,
+    *,
+    dtypes: Dtypes,
+    n_slots: int | None,
+) -> DataFrame:
+    """Rank the collection for queries as `search_fused` takes them, still without a ranking by the index.
+
+    Only images that are verified need keypoints: stored ones are taken, the others found again.
+    """
+    recipe = read_fused_recipe(settings, searched.vectors.n)
+    asked = store.persist("asked-fused", asked)
+    shallow = structs.replace(settings, method="asmk", depth=max(MOST + 1, settings.n_verified))
+    keypoints = asked.where("vectors is not null").select("query_id", "own", "vectors")
+    ranked = rank_by_index(store, keypoints, shallow, dtype=dtypes.keypoints, chosen=None, n_slots=n_slots)
+    n_blocks = plan_grid(asked.count(), 1, n_slots).n_blocks
+    joined = asked.join(ranked.select("query_id", "image_ids", "scores"), "query_id", "left")
+    block = sf.pmod(sf.xxhash64("query_id"), sf.lit(n_blocks)).cast("int")
+    queries = store.persist("fused-queries", joined).repartitionById(n_blocks, block)
+    fused = FusedFiles(searched, descriptors, None, dtypes.vectors, dtypes.keypoints)
+    if recipe.n_verified:
+        wanted = list_candidates(queries, fused, recipe)
+        features = open_candidates(store, wanted, dtype=dtypes.keypoints)
+        fused = FusedFiles(searched, descriptors, features, dtypes.vectors, dtypes.keypoints)
+    return search_fused(queries, fused, recipe)
+
+
+def read_fused_recipe(settings: SearchSettings, n: int) -> FusedRecipe:
+    """Take what concerns a collection of ``n`` images from the settings of a search."""
+    return FusedRecipe(
+        n if settings.depth == "all" else min(settings.depth, n),
+        k_q=settings.k_q,
+        alpha=settings.alpha,
+        tol=settings.tol,
+        n_verified=settings.n_verified,
+        score_weight=settings.fused_weight,
+        bonus_weight=settings.verified_weight,
+    )
+
+
+def open_candidates(store: TableStore, wanted: DataFrame, *, dtype: str) -> FeatureFiles:
+    """Write the keypoints of the images that are verified as files that every task maps."""
+    wanted = store.persist("candidates", wanted)
+    found = describe_collection(store, chunk_size=IMAGES_PER_CHUNK, chosen=wanted, label="candidates")
+    sizes = store.read(IMAGES).select("image_id", "width", "height")
+    rows = found.where("status = 'ok'").join(sizes, "image_id")
+    rows = rows.withColumn("preview", sf.lit(None).cast("binary"))
+    columns = rows.select("image_id", "width", "height", "points", "vectors", "preview")
+    folder = store.staging(files.join(store.run.run_id, "features"))
+    return write_feature_files(columns, folder, dtype=dtype)
