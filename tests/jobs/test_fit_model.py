@@ -262,7 +262,7 @@ def fit_densely(local, k, n_iter):
 
 
 def test_a_codebook_is_that_of_k_means_on_one_machine_or_on_tasks(store, local):
-    settings = {"kind": "codebook", "words": 10, "iterations": 3}
+    settings = {"kind": "codebook", "local": "sift", "words": 10, "iterations": 3}
     first = fit(store, FitConfig(**settings))
     here = codebook(store, "codebook10")
     drop_build(store.workspace, "codebook10", "file")
@@ -278,7 +278,7 @@ def test_a_codebook_is_that_of_k_means_on_one_machine_or_on_tasks(store, local):
 
 
 def test_a_codebook_with_medians_halves_its_descriptors(store, local):
-    settings = {"kind": "codebook", "words": 5, "binarization": "medians", "bits": 32}
+    settings = {"kind": "codebook", "local": "sift", "words": 5, "binarization": "medians", "bits": 32}
     assert fit(store, FitConfig(**settings)).name == "codebook5-medians"
     fitted = codebook(store, "codebook5-medians")
     X = np.concatenate(list(local.values()))
@@ -304,12 +304,14 @@ def test_activations_after_full_whitening_have_mean_zero_and_covariance_one(stor
 def test_more_words_than_descriptors_is_a_warning_and_more_bits_than_dimensions_an_error(
     store, local, caplog
 ):
-    outcome = fit(store, FitConfig(kind="codebook", words=10_000, points_per_word=1, iterations=1))
+    outcome = fit(
+        store, FitConfig(kind="codebook", local="sift", words=10_000, points_per_word=1, iterations=1)
+    )
     n = sum(map(len, local.values()))
     assert (outcome.notes["words"], codebook(store, outcome.name).k) == (n, n)
     assert f"fit-model: --words 10000: there are only {n} descriptors" in caplog.text
     with pytest.raises(SettingError, match="--bits: 129, the descriptors have 128 dimensions"):
-        fit(store, FitConfig(kind="codebook", words=5, binarization="medians", bits=129))
+        fit(store, FitConfig(kind="codebook", local="sift", words=5, binarization="medians", bits=129))
 
 
 def test_settings_of_other_kinds_do_not_change_a_model():
