@@ -43,7 +43,8 @@ def open_collection(spark, folder):
     save_collection(folder / "photos")
     store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
     ingest(store, IngestConfig(source=str(folder / "photos")))
-    extract(store, ExtractLocalConfig(sample=3, seed=1, **LOCAL))
+    some = tuple(f"uri={name}.jpg" for name in ("astronaut", "coffee", "china"))
+    extract(store, ExtractLocalConfig(only=some, **LOCAL))
     fit(store, FitConfig(kind="codebook", words=K, iterations=3))
     return store
 

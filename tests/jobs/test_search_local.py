@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
 def store(spark, folder):
     store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
     ingest(store, IngestConfig(source=str(folder / "photos")))
-    extract(store, ExtractLocalConfig(max_keypoints=150, min_side=0, sample=3))
+    extract(store, ExtractLocalConfig(max_keypoints=150, min_side=0))
     fit_model(store, FitConfig(kind="codebook", words=150, points_per_word=3, iterations=3))
     build_index(store, IndexConfig(shard_images=2, idf=False))
     return store
