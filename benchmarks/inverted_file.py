@@ -2,18 +2,19 @@
 
 Parts, with the minutes that each takes on two quiet cores for 1.26 M descriptors, 600 each of 2,152 photos:
 
-- the descriptors (2-4; kept in ``--folder`` and read from there by the next run) and our codebook with its
-  quantisation error (1), which the first two parts need;
-- ``compare`` (4, most of it the package): assignment, aggregation and inverted file; the package's codebook;
-  queries of five words per descriptor, ours and theirs by turns (aggregation and scoring; assignment apart);
-  scores where the rules agree: the package leaves a component that is exactly zero out of the bits, and gives
-  the query's norm words that no image has;
+- the descriptors (2-4; kept in ``--folder`` and read from there by the next run), which the first two need;
+- ``compare`` (10, most of it the package), for ``--small`` photos and for all: the codebook, with the mean
+  squared distance of all descriptors to their nearest centroid; assignment, aggregation and inverted file;
+  queries of five words per descriptor (aggregation and scoring; assignment apart), ours and theirs by turns.
+  A table says the seconds of both, the ratio with its 95 % interval (bootstrap over the pairs), and the goal.
+  Then the scores where the rules agree: the package leaves a component that is exactly zero out of the bits,
+  and gives the query's norm words that no image has;
 - ``scaling`` (1): the build and the queries on one thread and on ``--threads``, by turns;
 - ``synthetic`` (2-4): an index of ``--entries`` entries, built and searched one shard at a time in processes
   of their own, with the peak of their memory.
 
 A part that fails is named and the others go on; the exit status is 1 then. Where the package is not installed
-(the extra ``bench``), its lines say NOT RUN. Starts no Spark::
+(the extra ``bench``), its column says NOT RUN. Starts no Spark::
 
     python benchmarks/inverted_file.py --photos FOLDER --folder /tmp/asmk [--parts compare,scaling,synthetic]
 """
@@ -36,6 +37,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "lib"))
 FORMATS = {".jpg", ".jpeg", ".png"}
 CHUNK = 256  # photos that a task indexes together
+GOALS = {"codebook": 0.5, "assign + aggregate + build": 1 / 3, "query, 5 words a descriptor": 0.05}
 SYNTHETIC = {"n_words": 65_536, "per_image": 100, "shard_images": 50_000}
 
 
@@ -53,6 +55,11 @@ class Photos(NamedTuple):
     def of(self, i):
         """Descriptors of one photo."""
         return self.vectors[self.offsets[i] : self.offsets[i + 1]]
+
+    def first(self, n):
+        """Give the first ``n`` photos."""
+        offsets = self.offsets[: n + 1]
+        return Photos(self.vectors[: offsets[-1]], offsets)
 
     def owners(self):
         """Photo of every descriptor."""
@@ -154,6 +161,10 @@ class Package:
         method = self.method.ASMKMethod(self.params, {}, codebook=held)
         self.built = method.build_ivf(photos.vectors, photos.owners())
 
+    def assign(self, vectors):
+        """Find the five words of each descriptor of a query."""
+        return self.built.codebook.quantize(vectors, multiple_assignment=5)[1]
+
     def query(self, vectors, words):
         """Aggregate a query that is assigned already, and score all photos, in their order."""
         method = self.built
@@ -222,6 +233,12 @@ class Ours:
         own = [slice(a - bounds[0], b - bounds[0]) for a, b in pairwise(bounds)]
         return [aggregate_image(X[one], words[one], self.codebook) for one in own]
 
+    def assign(self, vectors):
+        """Find the five words of each descriptor of a query."""
+        from resight.codebook.quantize import assign
+
+        return assign(vectors, self.codebook, 5)
+
     def query(self, vectors, words):
         """Aggregate a query that is assigned already, and score all photos, in their order."""
         from resight.asmk.aggregate import aggregate_image
@@ -235,53 +252,100 @@ class Ours:
 
 
 def quantization_error(vectors, centroids):
-    """Mean squared distance to the nearest centroid, of a sample."""
+    """Mean squared distance of all descriptors to their nearest centroid, exactly."""
     import faiss
 
-    sample = vectors[:: max(1, len(vectors) // 50_000)]
-    return float(faiss.knn(np.ascontiguousarray(sample), centroids, 1)[0].mean())
+    sums = [
+        faiss.knn(np.ascontiguousarray(vectors[i : i + 65_536]), centroids, 1)[0].sum(dtype=np.float64)
+        for i in range(0, len(vectors), 65_536)
+    ]
+    return float(sum(sums) / len(vectors))
 
 
-def choose_queries(photos, codebook, n):
-    """Choose photos as queries and assign them: vectors and five words of each descriptor."""
-    from resight.codebook.quantize import assign
-
+def choose_queries(photos, n):
+    """Choose some photos as queries."""
     described = np.flatnonzero(np.diff(photos.offsets))
-    chosen = described[np.linspace(0, len(described) - 1, min(n, len(described))).astype(int)]
-    assign(photos.of(chosen[0]), codebook, 5)
-    found = [timed(lambda i=i: assign(photos.of(i), codebook, 5)) for i in chosen]
-    report("query, assignment apart", np.median([t for t, _ in found]), f"of {len(found)}")
-    return [(photos.of(i), words) for i, (_, words) in zip(chosen, found, strict=True)]
+    return [
+        photos.of(i)
+        for i in described[np.linspace(0, len(described) - 1, min(n, len(described))).astype(int)]
+    ]
 
 
-def compare(ours, photos, args):
-    """Run both, step by step, and print a line for each."""
-    report(
-        "assign + aggregate + build", timed(lambda: ours.build(photos, args.threads))[0], describe_size(ours)
-    )
-    asked = choose_queries(photos, ours.codebook, args.queries)
-    ours.query(*asked[0])
-    try:
-        package = Package(args.words, args.threads)
-    except ImportError:
-        times = [timed(lambda q=query: ours.query(*q))[0] for query in asked]
-        report("query, 5 words a descriptor", np.median(times), f"of {len(asked)}")
-        print("asmk     NOT RUN: the package is not installed (pip install resight[bench])")
+def take_turns(calls, n, of=lambda call, i: call(i)):
+    """Time two calls, the second may be None, each first by turns: seconds (n, 2), results of both."""
+    seconds, results = np.full((n, 2), np.nan), [(None, None)] * n
+    for i in range(n):
+        found = [None, None]
+        for side in (0, 1) if i % 2 == 0 else (1, 0):
+            if calls[side]:
+                seconds[i, side], found[side] = timed(lambda side=side, i=i: of(calls[side], i))
+        results[i] = tuple(found)
+    return seconds, results
+
+
+def interval(seconds, draws=2000):
+    """95 % interval of the ratio of the sums of two columns, by bootstrap over the rows."""
+    rng = np.random.default_rng(0)
+    totals = seconds[rng.integers(0, len(seconds), (draws, len(seconds)))].sum(1)
+    return np.percentile(totals[:, 0] / totals[:, 1], [2.5, 97.5])
+
+
+def print_row(step, seconds, more=""):
+    """Print a line of the table: medians, ratio, interval, goal."""
+    ours, theirs = np.median(seconds, axis=0)
+    n, goal = len(seconds), GOALS.get(step)
+    if np.isnan(theirs):
+        print(f"{step:30} {ours:10.4f}    NOT RUN  {more}", flush=True)
         return
-    seconds, other = timed(lambda: package.train(photos))
-    report("codebook", seconds, f"error {quantization_error(photos.vectors, other):.5f}", "asmk")
+    low, high = interval(seconds)
+    span = f"[{low:.3f}, {high:.3f}]" if n > 1 else "(one pair)"
+    aim = f"goal {goal:.3f}" if goal else ""
+    ratio = seconds[:, 0].sum() / seconds[:, 1].sum()
+    print(
+        f"{step:30} {ours:10.4f} {theirs:10.4f}   {ratio:.3f} {span:16} {aim:10} of {n}  {more}", flush=True
+    )
+
+
+def compare(photos, args, folder, words, n_pairs):
+    """Run both, step by step, by turns, and print the table."""
+    ours, package = Ours(words, folder), None
+    try:
+        package = Package(words, args.threads)
+    except ImportError:
+        print("asmk NOT RUN: the package is not installed (pip install resight[bench])")
+    name = f"{len(photos.vectors)} descriptors, {words} words"
+    print(f"{name:30} {'resight s':>10} {'asmk s':>10}   ratio", flush=True)
+    calls = (lambda _: ours.train(photos), package and (lambda _: package.train(photos)))
+    seconds, found = take_turns(calls, n_pairs)
+    errors = [quantization_error(photos.vectors, c) for c in found[-1] if c is not None]
+    chosen = ours.agreement
+    more = f"error {' and '.join(f'{e:.5f}' for e in errors)}"
+    more += f", {chosen.n_probes} groups ({chosen.share:.4f} agree)"
+    print_row("codebook", seconds, more)
     centroids = ours.codebook.centroids
-    report("assign + aggregate + build", timed(lambda: package.build(photos, centroids))[0], "", "asmk")
-    pairs = [(timed(lambda q=q: ours.query(*q)), timed(lambda q=q: package.query(*q))) for q in asked]
-    for side, who in enumerate(("resight", "asmk")):
-        report(
-            "query, 5 words a descriptor",
-            np.median([pair[side][0] for pair in pairs]),
-            f"of {len(asked)}",
-            who,
-        )
-    largest = max(np.abs(a[: len(b)] - b[: len(a)]).max() for (_, a), (_, b) in pairs)
-    print(f"largest difference of a score: {largest:.2e}", flush=True)
+    calls = (
+        lambda _: ours.build(photos, args.threads),
+        package and (lambda _: package.build(photos, centroids)),
+    )
+    print_row("assign + aggregate + build", take_turns(calls, n_pairs)[0], describe_size(ours))
+    asked = choose_queries(photos, args.queries)
+    both = (ours, package)
+    for one in filter(None, both):
+        one.query(asked[0], one.assign(asked[0]))
+    seconds, held = take_turns(both, len(asked), lambda who, i: who.assign(asked[i]))
+    share = [
+        np.mean([len({*x} & {*y}) / 5 for x, y in zip(a, b, strict=True)]) for a, b in held if b is not None
+    ]
+    print_row(
+        "assignment of a query", seconds, f"{np.mean(share):.4f} of the five words agree" if share else ""
+    )
+    own = [one[0] for one in held]
+    seconds, scores = take_turns(both, len(asked), lambda who, i: who.query(asked[i], own[i]))
+    print_row("query, 5 words a descriptor", seconds)
+    largest = [np.abs(a[: len(b)] - b[: len(a)]).max() for a, b in scores if b is not None]
+    if largest:
+        print(f"largest difference of a score: {max(largest):.2e}", flush=True)
+    return ours
 
 
 def describe_size(ours):
@@ -295,7 +359,7 @@ def measure_scaling(ours, photos, args):
     for _ in range(3):
         for n in counts:
             built.setdefault(n, []).append(timed(lambda n=n: ours.build(photos, n))[0])
-    asked = choose_queries(photos, ours.codebook, args.queries)
+    asked = [(X, ours.assign(X)) for X in choose_queries(photos, args.queries)]
     batch, answered = asked * max(1, 1000 // len(asked)), {}
     for _ in range(5):
         for n in counts:
@@ -378,18 +442,37 @@ def search_synthetic(shards):
     return f"synthetic query of 1,000 words: {seconds}, peak {peak_gib():.2f} GiB"
 
 
-def train(ours, photos):
-    """Fit our codebook, which all other parts use."""
-    seconds, centroids = timed(lambda: ours.train(photos))
-    error, chosen = quantization_error(photos.vectors, centroids), ours.agreement
-    report(
-        "codebook", seconds, f"error {error:.5f}, {chosen.n_probes} groups visited ({chosen.share:.4f} agree)"
-    )
+def compile_loops(folder):
+    """Run everything once on few descriptors: what is timed is compiled."""
+    rng = np.random.default_rng(0)
+    few = Photos(rng.random((9000, 128), dtype=np.float32), np.arange(0, 9001, 600))
+    for words in (16, 3000):
+        ours = Ours(words, folder)
+        ours.train(few)
+        ours.build(few, 1)
+        ours.query(few.of(0), ours.assign(few.of(0)))
+
+
+def compare_sizes(photos, args, folder):
+    """Compare at both sizes; our index of all photos is what the scaling is measured on."""
+    if 0 < args.small < photos.n:
+        print("--- compare, small", flush=True)
+        compare(photos.first(args.small), args, folder / "small", args.small_words, args.small_pairs)
+        print("--- compare, full", flush=True)
+    return compare(photos, args, folder / "full", args.words, args.pairs)
+
+
+def make_index(photos, args, folder):
+    """Fit and build ours alone."""
+    ours = Ours(args.words, folder / "full")
+    ours.train(photos)
+    ours.build(photos, args.threads)
+    return ours
 
 
 def run_parts(args, folder):
     """Run the chosen parts; the number of those that failed."""
-    wanted, n_failed = args.parts.split(","), 0
+    wanted, n_failed, made = args.parts.split(","), 0, []
     steps = {"synthetic": lambda: run_synthetic(args.entries, folder / "synthetic", args.threads)}
     if {"compare", "scaling"} & {*wanted}:
         import faiss
@@ -397,12 +480,12 @@ def run_parts(args, folder):
         faiss.omp_set_num_threads(args.threads)
         seconds, photos = timed(lambda: load_descriptors(args, folder))
         print(f"{len(photos.vectors)} descriptors of {photos.n} photos in {seconds:.1f} s", flush=True)
-        ours = Ours(args.words, folder / "ours")
-        train(ours, photos)
-        ours.build(Photos(photos.vectors[: photos.offsets[2]], photos.offsets[:3]), 1)  # loops are compiled
+        compile_loops(folder / "compiled")
         steps |= {
-            "compare": lambda: compare(ours, photos, args),
-            "scaling": lambda: (ours.build(photos, args.threads), measure_scaling(ours, photos, args)),
+            "compare": lambda: made.append(compare_sizes(photos, args, folder)),
+            "scaling": lambda: measure_scaling(
+                made[0] if made else make_index(photos, args, folder), photos, args
+            ),
         }
     for name in wanted:
         try:
@@ -421,6 +504,10 @@ def main():
     parser.add_argument("--n", type=int, default=10_000, help="photos at most")
     parser.add_argument("--keypoints", type=int, default=600, help="of a photo at most")
     parser.add_argument("--words", type=int, default=16_384)
+    parser.add_argument("--pairs", type=int, default=1, help="of codebook and build, of all photos")
+    parser.add_argument("--small", type=int, default=150, help="photos of the small comparison; 0: none")
+    parser.add_argument("--small-words", type=int, default=4096)
+    parser.add_argument("--small-pairs", type=int, default=5)
     parser.add_argument("--queries", type=int, default=70)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--entries", type=int, default=100_000_000, help="of the synthetic index")

@@ -27,6 +27,9 @@ BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("million.py", [], ["--n", "8000", "--d", "32", "--queries", "5", "--blocks", "1"]),
     ("inverted_file.py", [], ["--n", "30", "--words", "256", "--queries", "5", "--entries", "200000"]),
     ("duplicates.py", [], ["--originals", "12"]),
+    ("dedup.py", ["--originals", "100"], ["--originals", "8", "--kinds", "easy", "--efforts", "standard"]),
+    ("code_join.py", [], ["--n", "20000"]),
+    ("planners.py", [], ["--n", "2000", "--asking", "300", "--codes", "300", "5000"]),
     ("mutated_files.py", [], ["--files", "200"]),
     ("kill.py", [], ["--instants", "1", "--extractor", "colour"]),
 )

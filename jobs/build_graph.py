@@ -19,14 +19,12 @@ from resight.graph.regions.spark import (
 from resight.graph.spark import build_edges, build_nodes, find_components, list_copies
 from resight.graph.storage.spark import write_graph_files
 from resight.job import Input, job
-from resight.knn.growth.spark import measure_drift, update_lists
 from resight.knn.matrix import VectorFiles
 from resight.knn.plan import choose_growth, choose_method
 from resight.knn.spark import Approximation, expand_lists, list_neighbors, measure_recall
 from resight.knn.storage.spark import write_vector_files
 from resight.rerank.fuse import GAMMA
 from resight.search.fused.similarity import COLOUR, DescriptorFiles
-from resight.search.fused.spark import check_ranking, fuse_neighbors, number_lists, pack_rankings
 from resight.store import TableStore
 from resight.tables import (
     COMPONENTS,
@@ -34,12 +32,14 @@ from resight.tables import (
     GLOBAL_DESCRIPTORS,
     NEIGHBORS,
     NODES,
+    QUERIES,
     REGION_DESCRIPTORS,
     RESULTS,
 )
 from resight.workspace import input_key
 
 MAX_K = 2048
+ALSO = "also"  # role of the further search that a fused graph is made from
 log = logging.getLogger("resight")
 
 
@@ -61,6 +61,9 @@ class GraphConfig(Config, frozen=True):
     ranked: Annotated[
         str, Meta(description="fused: build of search --method asmk --queries-from collection --depth 120")
     ] = ""
+    also: Annotated[
+        str, Meta(description="fused: build of a further such search, by an index of other keypoints")
+    ] = ""
     colour: Annotated[
         str, Meta(description="fused: build of further descriptors, such as colour; default: none")
     ] = ""
@@ -68,6 +71,9 @@ class GraphConfig(Config, frozen=True):
     fused_weight: Annotated[
         float, Meta(ge=0, description="fused: weight of what the search adds to the similarity")
     ] = 0.4
+    also_weight: Annotated[float, Meta(ge=0, description="fused: weight of what the further search adds")] = (
+        0.4
+    )
     compress: Annotated[
         int, Meta(ge=0, description="Gaussian components that replace the regions of an image; 0: keep all")
     ] = 0
@@ -96,8 +102,9 @@ class GraphConfig(Config, frozen=True):
             raise ValueError("gamma: above 0, or auto")
         if self.compress and self.of != "regions":
             raise ValueError("compress: only for a graph of regions, --of regions")
-        if self.of != "fused" and (self.ranked or self.colour):
-            raise ValueError(f"{'ranked' if self.ranked else 'colour'}: only for --of fused")
+        for name in ("ranked", "also", "colour"):
+            if self.of != "fused" and getattr(self, name):
+                raise ValueError(f"{name}: only for --of fused")
         if self.of == "fused" and not self.ranked:
             raise ValueError(
                 "ranked: --of fused needs a build of search --method asmk --queries-from collection"
@@ -142,6 +149,11 @@ def is_fused(conf: GraphConfig) -> bool:
         Input(REGION_DESCRIPTORS, "descriptors", when=has_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         Input(RESULTS, "ranked", when=is_fused),
+        Input(QUERIES, "ranked", when=is_fused),
+        *(
+            Input(t, "also", optional=True, newest=False, role=ALSO, when=is_fused)
+            for t in (RESULTS, QUERIES)
+        ),
         Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=is_fused),
     ),
     writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),
@@ -154,7 +166,7 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     go by one descriptor, a second one and an ASMK search together.
     """
     if is_fused(conf):
-        check_ranking(store.run.inputs[RESULTS.name])
+        require_rankings(store)
     regions = keep_regions(store, conf) if has_regions(conf) else None
     layout = open_vectors(store) if regions is None else open_regions(store, conf, regions)
     plan = choose_method(layout.n - layout.n_copies, layout.d, method=conf.method)
@@ -186,8 +198,23 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     store.write(COMPONENTS, label_components(store, conf, edges, copies))
 
 
+def require_rankings(store: TableStore) -> None:
+    """Refuse searches that do not tell enough, or that some of the images were not there to ask in."""
+    from resight.search.fused.rankings import check_answered, check_ranking
+
+    usable = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id")
+    for role, option in (("", "--ranked"), (ALSO, "--also")):
+        ranked = store.run.inputs.get(input_key(RESULTS, role))
+        if ranked is not None:
+            check_ranking(ranked, option)
+            asked = store.read(QUERIES, role=role).select("image_id")
+            check_answered(usable.join(asked, "image_id", "left_anti").count(), ranked, option)
+
+
 def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> DataFrame | None:
     """Search only for the images whose lists changed since the last run; None where that does not pay."""
+    from resight.knn.growth.spark import update_lists
+
     previous, before = store.previous(NEIGHBORS), store.input_before(GLOBAL_DESCRIPTORS)
     if previous is None or before is None:
         return None
@@ -209,9 +236,17 @@ def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> Da
 
 def fuse_lists(store: TableStore, conf: GraphConfig, near: DataFrame, layout: VectorFiles) -> DataFrame:
     """Cut the lists of all images by fused similarity, from `NEIGHBORS` rows by one descriptor."""
+    from resight.rerank.fuse import Weighting
+    from resight.search.fused.spark import fuse_neighbors, number_lists, pack_rankings
+
     descriptors = join_descriptors(store, layout, conf.colour_weight)
-    ranked = pack_rankings(store.read(RESULTS))
-    fused = fuse_neighbors(near, ranked, descriptors, k=conf.n_neighbors, weight=conf.fused_weight)
+    ranked, further = pack_rankings(store.read(RESULTS)), None
+    if input_key(RESULTS, ALSO) in store.run.inputs:
+        further = pack_rankings(store.read(RESULTS, role=ALSO))
+    weighting = Weighting(conf.fused_weight, conf.also_weight)
+    fused = fuse_neighbors(
+        near, ranked, descriptors, k=conf.n_neighbors, further=further, weighting=weighting
+    )
     return expand_lists(number_lists(fused, descriptors), layout, max_copies=conf.max_copies)
 
 
@@ -233,6 +268,8 @@ def note_recall(
 
 def note_drift(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> None:
     """Note how far lists that grew, and their edges, are from those of a graph built from nothing."""
+    from resight.knn.growth.spark import measure_drift
+
     lists = store.written(NEIGHBORS)
     drift = measure_drift(lists, layout, k=conf.n_neighbors, recall=conf.recall, seed=conf.seed)
     log.info("build-graph: %.2g of the edges differ from a graph built from nothing", drift.edges_differ)

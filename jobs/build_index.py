@@ -9,7 +9,8 @@ from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight import files
-from resight.asmk.kernel import Selectivity
+from resight.asmk.growth import choose_rewritten
+from resight.asmk.kernel import Selectivity, Values
 from resight.asmk.merging.spark import merge_across
 from resight.asmk.spark import (
     ShardPlace,
@@ -59,8 +60,16 @@ class IndexConfig(Config, frozen=True):
         Meta(description="strongest keypoints of an image that are stored as well, for verification"),
     ] = "none"
     aggregate: Annotated[
-        bool, Meta(description="one code per image and word (ASMK*), else one per keypoint (SMK*)")
+        bool,
+        Meta(description="one entry per image and word (ASMK, ASMK*), else one per keypoint (SMK, SMK*)"),
     ] = True
+    values: Annotated[
+        Literal["bits", "float32", "float16"],
+        Meta(
+            description="what is kept of an entry: its signs (SMK*, ASMK*), or a vector of many times their "
+            "size (SMK, ASMK)"
+        ),
+    ] = "bits"
     idf: Annotated[bool, Meta(description="weigh words by ln(N / n)^2")] = True
     alpha: Annotated[
         float, Meta(gt=0, le=100, description="exponent of a similarity, in norms that are not aggregated")
@@ -82,7 +91,7 @@ class IndexConfig(Config, frozen=True):
         """Check what single fields cannot say."""
         if isinstance(self.keep_local, int) and self.keep_local < 1:
             raise ValueError("keep_local: none, all, or a number from 1")
-        if self.across and not self.aggregate:
+        if self.across and not (self.aggregate and self.values == "bits"):
             raise ValueError("across: only of aggregated codes")
 
     @property
@@ -96,7 +105,12 @@ class IndexConfig(Config, frozen=True):
 
     def build_name(self) -> str:
         """Name the build by its kind."""
-        return "asmk-across" if self.across else "asmk" if self.aggregate else "smk"
+        kind = "asmk-across" if self.across else "asmk" if self.aggregate else "smk"
+        return kind if self.values == "bits" else f"{kind}-{self.values}"
+
+    def kind_of(self, codebook: Codebook) -> Values:
+        """Give what is kept of an entry."""
+        return Values(codebook.n_bits) if self.values == "bits" else Values(0, codebook.d, self.values)
 
 
 def is_codebook(fitted: Run) -> bool:
@@ -150,7 +164,8 @@ def main(store: TableStore, conf: IndexConfig) -> None:
     """Index the images that are new or changed; weights and norms are renewed for all.
 
     Keypoints that were stored for the codebook are taken, others are found again as it says. Images that are
-    gone keep their place in a shard until more than half of it is gone; a search leaves them out.
+    gone keep their place in a shard until more than half of it is gone; a search leaves them out. New images
+    go into new shards, and small ones are merged with these.
     """
     codebook = read_codebook(store)
     settings = describe_like(codebook).settings
@@ -163,7 +178,7 @@ def main(store: TableStore, conf: IndexConfig) -> None:
     if store.run.previous and indexed.isEmpty() and gone.isEmpty():
         return
     touched = store.persist("touched", indexed.select("image_id").union(gone.select("image_id")))
-    write_entries(store, indexed, touched, codebook.n_bits)
+    write_entries(store, indexed, touched, conf.kind_of(codebook))
     keep_keypoints(store, conf, indexed, touched, codebook)
     write_statistics(store, conf, indexed, touched, codebook)
     renew_shards(store, conf, indexed, touched, codebook)
@@ -188,7 +203,7 @@ def index_images(store: TableStore, conf: IndexConfig, stale: DataFrame, codeboo
         known = store.read(LOCAL_DESCRIPTORS).where("status = 'ok'")
         stored = known.select("image_id", "content_hash", "n_keypoints", "points", "vectors")
         rows = rows.join(stored, ["image_id", "content_hash"], "left")
-    work = IndexWork(layout, conf.aggregate, conf.n_kept)
+    work = IndexWork(layout, conf.aggregate, conf.n_kept, conf.values)
     folder = store.staging(digest_of([*inputs, conf.chunk_size]))
     chunks = Chunks(folder, work, rescue_indexed, conf.chunk_size, label=main.name)
     store.note(chunks=run_chunks(rows, "image_id", chunks))
@@ -202,14 +217,15 @@ def index_images(store: TableStore, conf: IndexConfig, stale: DataFrame, codeboo
     return indexed
 
 
-def write_entries(store: TableStore, indexed: DataFrame, touched: DataFrame, n_bits: int) -> None:
+def write_entries(store: TableStore, indexed: DataFrame, touched: DataFrame, values: Values) -> None:
     """Replace the entries of the images that were indexed, drop those of images that are gone."""
-    fresh = store.persist("entries", unpack_entries(indexed, n_bits=n_bits))
+    fresh = store.persist("entries", unpack_entries(indexed, values=values))
     previous, dropped = store.previous(ENTRIES), None
     if previous is not None:
         keys = previous.join(touched, "image_id", "left_semi").select("word_id", "image_id")
         dropped = keys.join(fresh, ["word_id", "image_id"], "left_anti")
-    store.update(ENTRIES, fresh, gone=dropped, properties={"n_bits": str(n_bits)})
+    properties = {"dtype": values.dtype, "dim": str(values.d)} if values.d else {"n_bits": str(values.n_bits)}
+    store.update(ENTRIES, fresh, gone=dropped, properties=properties)
 
 
 def keep_keypoints(
@@ -240,8 +256,8 @@ def write_statistics(
     words = pa.table({"word_id": counts["word_id"], "n_images": counts["n_images"], "idf": weighed})
     store.write(WORD_STATS, store.spark.createDataFrame(words, spark_schema(WORD_STATS)))
     weights = expand_weights(words, codebook.k)
-    options = {"n_bits": codebook.n_bits, "n_images": n_images}
-    norms = norm_images(entries, weights, **options, selectivity=Selectivity(conf.alpha, conf.tau))
+    kernel, values = Selectivity(conf.alpha, conf.tau), conf.kind_of(codebook)
+    norms = norm_images(entries, weights, values=values, n_images=n_images, selectivity=kernel)
     rows = known.join(norms, "image_id", "left").fillna({"n_words": 0, "norm": 0.0})
     store.write(IMAGE_STATS, rows.select(spark_schema(IMAGE_STATS).fieldNames()))
 
@@ -256,7 +272,7 @@ def expand_weights(words: pa.Table, k: int) -> np.ndarray:
 def renew_shards(
     store: TableStore, conf: IndexConfig, indexed: DataFrame, touched: DataFrame, codebook: Codebook
 ) -> None:
-    """Put new images into new shards, with those left in shards that are mostly gone or hold an old state."""
+    """Put new images into new shards, with those of shards that are small, mostly gone or outdated."""
     previous = store.previous(SHARDS)
     known = [] if previous is None else previous.select(SHARD_COLUMNS).toArrow().sort_by("shard").to_pylist()
     moved = indexed.where("status = 'ok'").select("image_id")
@@ -265,7 +281,7 @@ def renew_shards(
         places = [(row["shard"], files.join(store.workspace.root, row["path"])) for row in known]
         located = store.persist("located", list_images(store.spark, places))
         live = located.join(touched, "image_id", "left_anti")
-        rewritten = find_outdated(known, located, live, indexed, everything=conf.across)
+        rewritten = find_outdated(conf, known, located, live, indexed)
         moved = moved.union(live.where(sf.col("shard").isin(*rewritten)).select("image_id"))
     moved = store.persist("moved", moved)
     made = write_moved(store, conf, moved, known, codebook) if not moved.isEmpty() else []
@@ -277,18 +293,19 @@ def renew_shards(
 
 
 def find_outdated(
-    known: list[dict], located: DataFrame, live: DataFrame, indexed: DataFrame, *, everything: bool
+    conf: IndexConfig, known: list[dict], located: DataFrame, live: DataFrame, indexed: DataFrame
 ) -> set[int]:
-    """Name the shards that are written again: more than half gone, or with an older state of a fresh image.
+    """Name the shards that are written again: mostly gone, with an older state of a fresh image, or small.
 
     Merged codes change with every image: then it is all of them.
     """
-    if everything:
+    if conf.across:
         return {row["shard"] for row in known}
     counts = {row["shard"]: row["count"] for row in live.groupBy("shard").count().collect()}
     stale = located.join(indexed.select("image_id"), "image_id", "left_semi").select("shard").distinct()
-    outdated = {row["shard"] for row in stale.collect()}
-    return outdated | {row["shard"] for row in known if 2 * counts.get(row["shard"], 0) < row["n_images"]}
+    outdated = frozenset(row["shard"] for row in stale.collect())
+    held, n_new = {row["shard"]: row["n_images"] for row in known}, indexed.where("status = 'ok'").count()
+    return choose_rewritten(counts, held, n_new, limit=conf.shard_images, outdated=outdated)
 
 
 def write_moved(
@@ -305,7 +322,7 @@ def write_moved(
         merged = merge_across(entries, n_bits=n_bits, tau=tau, min_matches=least, hold=store.hold)
         entries = store.persist("merged", merged)
     home = files.join("shards", f"{SHARDS.name}-{store.run.build_id}", store.run.run_id)
-    place = ShardPlace(files.join(store.workspace.root, home), codebook.k, codebook.n_bits)
+    place = ShardPlace(files.join(store.workspace.root, home), codebook.k, conf.kind_of(codebook))
     made = write_shards(placed, entries, place).toArrow().sort_by("shard").to_pylist()
     for row in made:
         row |= {"first_ordinal": ordinal, "path": f"{home}/{row['shard']:06d}"}

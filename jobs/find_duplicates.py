@@ -1,94 +1,288 @@
 """Find copies and near copies, group them under a guard, choose the one to keep."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight import files
 from resight.cli import run
-from resight.config import Config, Meta, execution
+from resight.config import Meta, digest_of, execution
+from resight.dedup.candidates.spark import (
+    collect_candidates,
+    drop_collapsed,
+    pair_codes,
+    pair_descriptors,
+    pair_members,
+)
 from resight.dedup.export import EXPORTED, write_list, writer_kind
-from resight.dedup.grouping.spark import group_pairs
+from resight.dedup.grouping.spark import count_groups, group_pairs, link_pairs
 from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
-from resight.dedup.spark import find_pairs, find_saturated, list_removable, represent_copies
+from resight.dedup.naming.spark import attach_splits, complete_pairs, mark_splits, name_pairs
+from resight.dedup.relating.settings import RelateSettings
+from resight.dedup.relating.spark import relate_pairs
+from resight.dedup.spark import find_copies, find_pairs, find_saturated, list_removable, represent_copies
 from resight.dedup.tracking.spark import rename_groups, track_groups
 from resight.graph.builds import of_images
 from resight.graph.spark import find_components
 from resight.job import Input, job
 from resight.store import TableStore
 from resight.tables import (
+    CODES,
+    DUPLICATE_CANDIDATES,
     DUPLICATE_GROUPS,
     DUPLICATE_PAIRS,
     GLOBAL_DESCRIPTORS,
     GROUP_CHANGES,
     IMAGES,
     NEIGHBORS,
+    QUERIES,
+    RESULTS,
     SOURCES,
 )
+from resight.verification.spark import attach_contents, pair_results
+from resight.workspace import Run
+
+KEYPOINTS = {"quick": 0, "standard": 400, "thorough": 1000}  # by effort, of a photo
+RANKING = "--method asmk --queries-from collection"
+TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
+MAX_COMPLETED = 10_000  # linked images, above which none are compared with the best of them besides
 
 
-class DuplicatesConfig(Config, frozen=True):
+class DuplicatesConfig(RelateSettings, frozen=True):
     """Settings of ``find-duplicates``."""
 
+    effort: Annotated[
+        Literal["quick", "standard", "thorough"],
+        Meta(
+            description="quick: the graph's similarity decides; standard: near descriptors and codes are "
+            "candidates, whose aligned pixels decide; thorough: also what a search by keypoints found"
+        ),
+    ] = "quick"
+    max_keypoints: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="strongest keypoints of a photo that are compared; 0: 400, for thorough 1000",
+        ),
+    ] = 0
     graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
     threshold: Annotated[
-        float, Meta(gt=0, le=1, description="similarity from which a pair is a near copy")
+        float, Meta(gt=0, le=1, description="quick: similarity from which a pair is a near copy")
     ] = 0.95
+    also_thresholds: Annotated[
+        tuple[float, ...], Meta(description="quick: count the groups at these thresholds too, to compare")
+    ] = ()
     min_similarity: Annotated[
-        float, Meta(ge=0, le=1, description="what every member must reach to the kept image; 0: threshold")
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="what every member must reach to the kept image; 0: threshold, or, where pixels "
+            "decide, that they do",
+        ),
     ] = 0.0
+    max_group: Annotated[
+        int, Meta(ge=0, description="members of a group, equal pixels counted once; 0: any number")
+    ] = 0
+    codes: Annotated[
+        str, Meta(description="standard, thorough: build of hash-images; default: the newest, if any")
+    ] = ""
+    results: Annotated[
+        str, Meta(description="thorough: build of search --method asmk --queries-from collection")
+    ] = ""
+    candidate_similarity: Annotated[
+        float, Meta(ge=-1, le=1, description="of descriptors, from which a pair is compared")
+    ] = 0.6
+    candidate_bits: Annotated[
+        float, Meta(ge=0, lt=0.5, description="share of the bits in which codes of a candidate may differ")
+    ] = 0.125
+    top: Annotated[
+        int, Meta(ge=1, description="candidates per image of each kind, the best first: bounds the cost")
+    ] = 20
+    same_scene: Annotated[
+        bool, Meta(description="also list pairs of photos of one thing; they join no group")
+    ] = False
+    splits: Annotated[
+        str, Meta(description="column of the manifest: list which pairs lie in two of its values")
+    ] = ""
     keep: Annotated[
         tuple[str, ...],
         Meta(
             min_length=1,
             description="criteria for the image to keep, the first that differs decides; sharpness differs "
-            "by a factor of two or so, as noise and brightening sharpen; also NAME:reverse, under:FOLDER/",
+            "by a factor of two or so, as noise and brightening sharpen; also NAME:reverse, under:FOLDER/, "
+            "split:VALUE",
         ),
     ] = KEEP_CRITERIA
     export: Annotated[
         tuple[str, ...], execution("CSV or JSON lines files to list what could go; nothing is deleted")
     ] = ()
+    chunk_size: Annotated[int, execution("pairs per chunk of work", ge=1)] = 2000
 
     def __post_init__(self) -> None:
-        """Check the policy and the names of the lists."""
-        parse_policy(self.keep)
+        """Check the policy, the names of the lists and what belongs together."""
+        policy = parse_policy(self.keep)
         for path in self.export:
             if files.local_path(path) is None:
                 raise ValueError(f"export: {path} lies on a remote store; give a path on this machine")
             writer_kind(Path(path))
+        for fits, text in (
+            (
+                self.splits or all(c.kind != "split" for c in policy),
+                "keep: split:VALUE needs --splits",
+            ),
+            (all(0 < t <= 1 for t in self.also_thresholds), "also_thresholds: similarities from 0 to 1"),
+            (compares(self) or not self.strict, "strict: only with --effort standard or thorough"),
+            (not compares(self) or not self.also_thresholds, "also_thresholds: only with --effort quick"),
+        ):
+            if not fits:
+                raise ValueError(text)
 
     def rule(self, dtype: str) -> GroupRule:
         """Give the guard of the groups."""
-        return GroupRule(self.min_similarity or self.threshold, parse_policy(self.keep), dtype=dtype)
+        least = self.min_similarity or (-1.0 if compares(self) else self.threshold)
+        return GroupRule(least, parse_policy(self.keep), dtype=dtype, max_size=self.max_group)
+
+    def relating(self) -> RelateSettings:
+        """Give the part that says when pixels are those of a copy."""
+        fields = {name: getattr(self, name) for name in RelateSettings.__struct_fields__}
+        return RelateSettings(**fields | {"max_keypoints": self.max_keypoints or KEYPOINTS[self.effort]})
+
+
+def compares(conf: DuplicatesConfig) -> bool:
+    """Whether the pixels of candidates are compared."""
+    return conf.effort != "quick"
+
+
+def is_thorough(conf: DuplicatesConfig) -> bool:
+    """Whether the pairs of a search by keypoints are candidates too."""
+    return conf.effort == "thorough"
+
+
+def is_ranking(run: Run) -> bool:
+    """Whether a build of search is a ranking of the collection by its own images."""
+    return run.settings.get("queries_from") == "collection"
 
 
 @job(
     "find-duplicates",
     DuplicatesConfig,
-    reads=(Input(NEIGHBORS, "graph", kind=of_images), GLOBAL_DESCRIPTORS, IMAGES, SOURCES),
-    writes=(DUPLICATE_PAIRS, DUPLICATE_GROUPS, GROUP_CHANGES),
+    reads=(
+        Input(NEIGHBORS, "graph", kind=of_images),
+        GLOBAL_DESCRIPTORS,
+        IMAGES,
+        SOURCES,
+        Input(CODES, "codes", optional=True, when=compares),
+        Input(RESULTS, "results", when=is_thorough, kind=is_ranking, how=RANKING),
+        Input(QUERIES, "results", when=is_thorough, kind=is_ranking, how=RANKING),
+    ),
+    writes=(DUPLICATE_CANDIDATES, DUPLICATE_PAIRS, DUPLICATE_GROUPS, GROUP_CHANGES),
     finish=lambda store, conf: export_list(store, conf),
 )
 def main(store: TableStore, conf: DuplicatesConfig) -> None:
-    """Pair equal bytes, equal pixels and near descriptors; group them so that no group chains strangers.
+    """Pair equal bytes, equal pixels and copies; group them so that no group chains strangers.
 
-    Every member of a group is a copy of the one kept; what was cut is recorded on the pairs. Files are never
-    touched: ``--export`` writes a list for other tools.
+    With the effort quick the similarity of descriptors says what a near copy is; else descriptors, codes and
+    keypoints give candidates, whose aligned pixels are compared. Every member of a group is a copy of the
+    one kept; what was cut is recorded on the pairs. Files are never touched: ``--export`` writes a list for
+    other tools.
     """
-    descriptors = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id", "vector")
     rule = conf.rule(store.properties(GLOBAL_DESCRIPTORS)["dtype"])
-    copies = store.persist("copies", represent_copies(store.read(IMAGES), rule.policy))
-    pairs = find_pairs(copies, store.read(NEIGHBORS), threshold=conf.threshold)
-    pairs = store.persist("pairs", pairs)
-    linked = pairs.select(sf.col("image_a").alias("src"), sf.col("image_b").alias("dst"))
-    components = find_components(linked, folder=store.staging("components"))
-    pairs, groups = group_pairs(pairs, copies, components, descriptors, rule=rule, hold=store.hold)
-    saturated = find_saturated(store.read(NEIGHBORS), threshold=conf.threshold)
-    store.note(short_lists=saturated.count())
+    images = attach_splits(store.read(IMAGES), conf.splits)
+    copies = store.persist("copies", represent_copies(images, rule.policy))
+    if compares(conf):
+        pairs, vectors = compare_candidates(store, conf, copies), None
+    else:
+        pairs = find_pairs(copies, store.read(NEIGHBORS), threshold=conf.threshold)
+        pairs = store.persist("pairs", pairs)
+        vectors = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id", "vector")
+        saturated = find_saturated(store.read(NEIGHBORS), threshold=conf.threshold)
+        store.note(short_lists=saturated.count())
+        compare_thresholds(store, conf, copies, vectors)
+    components = find_components(link_pairs(pairs), folder=store.staging("components"))
+    pairs, groups = group_pairs(pairs, copies, components, vectors, rule=rule, hold=store.hold)
+    pairs = complete_pairs(mark_splits(pairs, images))
     write_groups(store, conf, store.persist("marked", pairs), store.persist("groups", groups))
+
+
+def compare_thresholds(
+    store: TableStore, conf: DuplicatesConfig, copies: DataFrame, vectors: DataFrame
+) -> None:
+    """Note what the groups would be at further thresholds."""
+    counted = {}
+    for threshold in conf.also_thresholds:
+        name = f"{threshold:g}"
+        rule = replace(conf.rule(store.properties(GLOBAL_DESCRIPTORS)["dtype"]), min_similarity=threshold)
+        found = find_pairs(copies, store.read(NEIGHBORS), threshold=threshold)
+        found = store.persist(f"pairs-{name}", found)
+        components = find_components(link_pairs(found), folder=store.staging(f"components-{name}"))
+        _, groups = group_pairs(found, copies, components, vectors, rule=rule, hold=store.hold)
+        counted[name] = {"pairs": found.count(), **count_groups(groups)}
+    if counted:
+        store.note(thresholds=counted)
+
+
+def compare_candidates(store: TableStore, conf: DuplicatesConfig, copies: DataFrame) -> DataFrame:
+    """Compare the pixels of candidates, then those of every linked image with the best one linked to it."""
+    candidates = list_candidates(store, conf, copies)
+    first = relate_stale(store, conf, candidates, "first")
+    linked = link_pairs(name_pairs(first, copies, same_scene=False))
+    components = find_components(linked, folder=store.staging("linked"))
+    policy, limit = parse_policy(conf.keep), conf.max_group or MAX_COMPLETED
+    further = pair_members(components, copies, first, policy, limit=limit)
+    second = relate_stale(store, conf, further.withColumn("found_by", sf.lit("group")), "second")
+    related = store.persist("related", first.unionByName(second))
+    store.write(DUPLICATE_CANDIDATES, related)
+    failed = related.where("status != 'ok'").count()
+    store.note(candidates=related.count(), **({"not_compared": failed} if failed else {}))
+    named = name_pairs(related, copies, same_scene=conf.same_scene)
+    return store.persist("pairs", named.unionByName(find_copies(copies), allowMissingColumns=True))
+
+
+def list_candidates(store: TableStore, conf: DuplicatesConfig, copies: DataFrame) -> DataFrame:
+    """List the pairs of representatives that may be copies, by everything that was computed for it."""
+    inputs = store.run.inputs
+    near = pair_descriptors(store.read(NEIGHBORS), threshold=conf.candidate_similarity, top=conf.top)
+    parts = {"descriptors": near}
+    if is_thorough(conf):
+        parts["results"] = pair_results(store.read(RESULTS), store.read(QUERIES), top=conf.top)
+    if CODES.name in inputs:
+        codes = store.read(CODES)
+        parts = {name: drop_collapsed(pairs, codes) for name, pairs in parts.items()}
+        parts["codes"] = pair_codes(codes, share=conf.candidate_bits)
+    return collect_candidates(parts, copies)
+
+
+def relate_stale(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, stage: str) -> DataFrame:
+    """Relate the pairs that were not related by an earlier run, or whose files changed since."""
+    images = store.read(IMAGES).where("removed_at is null and status = 'ok'")
+    pairs = store.persist(f"{stage}-pairs", attach_contents(pairs, images))
+    previous, keys = store.previous(DUPLICATE_CANDIDATES), ["image_a", "image_b", "contents"]
+    kept = None
+    if previous is not None:
+        final = previous.where(~sf.col("status").isin(*TRANSIENT)).drop("build_id", "found_by")
+        kept = final.join(pairs.select(*keys, "found_by"), keys)
+        pairs = store.persist(f"{stage}-stale", pairs.join(kept.select(keys), keys, "left_anti"))
+    store.note(compared=store.run.notes.get("compared", 0) + pairs.count())
+    roots = store.read(SOURCES).select("source_id", "root")
+    listed = images.join(roots, "source_id").select(
+        "image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes"
+    )
+    folder = store.staging(files.join(resume_key(store, conf), stage))
+    related = relate_pairs(pairs, listed, conf.relating(), folder=folder, chunk_size=conf.chunk_size)
+    related = related if kept is None else related.unionByName(kept.select(related.columns))
+    return store.persist(f"{stage}-related", related)
+
+
+def resume_key(store: TableStore, conf: DuplicatesConfig) -> str:
+    """Name what the unfinished work of this run is made from: a run that is started again finds it."""
+    versions = {name: run.outputs[name].version for name, run in store.run.inputs.items()}
+    return digest_of([versions, store.run.previous and store.run.previous.run_id, conf.chunk_size])
 
 
 def write_groups(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, groups: DataFrame) -> None:
@@ -107,6 +301,8 @@ def write_groups(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, gr
     store.note(
         pairs={row["relation"]: row["count"] for row in counted}, removable=groups.where("not keep").count()
     )
+    if conf.splits:
+        store.note(across_splits=pairs.where("split_a != split_b").count())
 
 
 def export_list(store: TableStore, conf: DuplicatesConfig) -> None:

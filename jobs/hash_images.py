@@ -21,7 +21,7 @@ class HashConfig(Config, frozen=True):
     """Settings of ``hash-images``."""
 
     kind: Annotated[
-        Literal["pixels", "lsh", "pcah", "pca_rr", "itq"],
+        Literal["pixels", "lsh", "pcah", "pca_rr", "itq", "rba", "kmh", "pq"],
         Meta(description="pixels: hashes of the preview; else a hash function fitted on descriptors"),
     ] = "pixels"
     kinds: Annotated[
@@ -29,9 +29,9 @@ class HashConfig(Config, frozen=True):
         Meta(min_length=1, description="pixels: which hashes, each in eight positions"),
     ] = ("phash", "pdq")
     descriptors: Annotated[
-        str, Meta(description="lsh, pcah, pca_rr, itq: build of the descriptors; default: the newest")
+        str, Meta(description="learned kinds: build of the descriptors; default: the newest")
     ] = ""
-    bits: Annotated[int, Meta(ge=8, multiple_of=8, description="lsh, pcah, pca_rr, itq: of a code")] = 256
+    bits: Annotated[int, Meta(ge=8, multiple_of=8, description="learned kinds: of a code")] = 256
     sample: Annotated[int, Meta(ge=2, description="descriptors that are fitted on, drawn by hash")] = 50_000
     seed: Annotated[int, Meta(ge=0, description="of the sample and of random directions")] = 0
 
@@ -40,7 +40,7 @@ class HashConfig(Config, frozen=True):
         if len(set(self.kinds)) != len(self.kinds):
             raise ValueError("kinds: one is named twice")
         if self.descriptors and self.kind == "pixels":
-            raise ValueError("descriptors: only with --kind lsh, pcah, pca_rr or itq")
+            raise ValueError("descriptors: only with a --kind that is fitted, such as itq")
 
     def build_name(self) -> str:
         """Name the build by its codes, such as ``itq256``."""

@@ -10,7 +10,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from resight import files
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
-from resight.config import Config, Meta, execution
+from resight.config import Config, Meta, SettingError, execution
 from resight.context import LossError
 from resight.features.imports import require_vectors
 from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
@@ -78,6 +78,7 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     known = read_known(store)
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
     require_listed(listing, source)
+    require_inside(listing, source)
     compared = compare_listing(listing, known, source.source_id, verify=conf.verify)
     compared = store.persist("compared", mark_unseen(store, compared, known))
     counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
@@ -96,6 +97,17 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     except LossError:
         files.delete(store.staging("chunks"))  # what could not be read is tried again, not remembered
         raise
+
+
+def require_inside(listing: DataFrame, source: Source) -> None:
+    """Raise `SettingError` where every row of a manifest names a file outside of its folder."""
+    outside = sf.col("status").eqNullSafe("outside_source")
+    if source.kind == "manifest" and listing.where(~outside).isEmpty():
+        example = listing.agg(sf.min("uri").alias("uri")).collect()[0]["uri"]
+        raise SettingError(
+            f"--root: every uri of {source.path} leads out of {source.root}, such as {example!r}; uris are "
+            "relative to the folder of the manifest, or to the one that --root names"
+        )
 
 
 def find_source(store: TableStore, conf: IngestConfig) -> Source:

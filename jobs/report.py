@@ -11,6 +11,7 @@ from resight.report.collect import collect_report
 from resight.report.page import render_page
 from resight.store import TableStore
 from resight.tables import (
+    AUDITS,
     DUPLICATE_GROUPS,
     DUPLICATE_PAIRS,
     EXPLANATIONS,
@@ -24,7 +25,7 @@ REPORTED = (
     Input(DUPLICATE_GROUPS, "duplicates", optional=True),
     Input(NEIGHBORS, optional=True, kind=of_images),
     *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS)),
-    Input(EXPLANATIONS, optional=True),
+    *(Input(table, optional=True) for table in (AUDITS, EXPLANATIONS)),
 )
 
 

@@ -31,10 +31,7 @@ from resight.knn.matrix import VectorFiles
 from resight.search.asked.spark import Asked, Dtypes, ask_collection, ask_files
 from resight.search.collection import SearchFiles
 from resight.search.filter import parse_filter
-from resight.search.fused.running.spark import rank_by_all
 from resight.search.fused.similarity import COLOUR
-from resight.search.local.spark import rank_by_index
-from resight.search.partitioned.spark import search_partitioned
 from resight.search.regions import RegionFiles
 from resight.search.settings import (
     SearchSettings,
@@ -45,8 +42,6 @@ from resight.search.settings import (
     needs_regions,
     needs_vectors,
 )
-from resight.search.spark import search as rank_queries
-from resight.search.spark import unpack_explanations, unpack_results
 from resight.search.storage.spark import write_manifold_files, write_mask, write_region_files
 from resight.store import TableStore
 from resight.tables import (
@@ -67,11 +62,12 @@ from resight.tables import (
     SOURCES,
     WORD_STATS,
 )
-from resight.workspace import Run
+from resight.workspace import Run, input_key
 
 GRAPH = (EDGES, NODES, COMPONENTS)
 INDEX = (SHARDS, IMAGE_STATS, WORD_STATS)
 BATCH = 16  # queries that are solved together at least
+FURTHER = "further"  # role of the search that --also names; that of the graph is of other queries
 SHORTLIST = 10_000  # images of a query's small system, as in the paper
 log = logging.getLogger("resight")
 FLAGS = ("no_support", "iterations", "residual")
@@ -95,6 +91,10 @@ class SearchConfig(SearchSettings, frozen=True):
     colour: Annotated[
         str, Meta(description="build of further descriptors (fused); default: the graph's, if it has any")
     ] = ""
+    also: Annotated[
+        str,
+        Meta(description="build of a search of the same queries by a further index (fused); default: none"),
+    ] = ""
     index: Annotated[str, Meta(description="build of build-index; default: the newest")] = ""
     filter: Annotated[
         tuple[str, ...],
@@ -115,6 +115,8 @@ class SearchConfig(SearchSettings, frozen=True):
         parse_filter(self.filter)
         if bool(self.queries) == bool(self.queries_from):
             raise ValueError("queries: give --queries or --queries-from collection, and only one of them")
+        if self.also and self.method != "fused":
+            raise ValueError("also: only for the method fused")
         super().__post_init__()
 
     def settings(self) -> SearchSettings:
@@ -150,6 +152,7 @@ def reads_keypoints(conf: SearchConfig) -> bool:
         Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions"),
         Input(GLOBAL_DESCRIPTORS, "descriptors", when=needs_vectors),
         Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=needs_fusion),
+        Input(RESULTS, "also", optional=True, newest=False, role=FURTHER, when=needs_fusion),
         *(Input(table, "index", when=needs_index) for table in INDEX),
         Input(MODELS, when=needs_index, kind=is_codebook),
         Input(LOCAL_DESCRIPTORS, optional=True, when=reads_keypoints),
@@ -165,6 +168,9 @@ def main(store: TableStore, conf: SearchConfig) -> None:
     Query images are described as the collection was. A query that cannot be read or described is a row of
     ``queries`` with a status, and has no results.
     """
+    from resight.search.spark import search as rank_queries
+    from resight.search.spark import unpack_explanations, unpack_results
+
     plan = plan_path(store, conf)
     queries, asked, dtypes = describe_asked(store, conf)
     if needs_fusion(conf):
@@ -203,6 +209,8 @@ def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
 
 def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame, dtype: str) -> DataFrame:
     """Rank by local features over an inverted file."""
+    from resight.search.local.spark import rank_by_index
+
     chosen = select_images(store.read(IMAGES), parse_filter(conf.filter)) if conf.filter else None
     n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
     return rank_by_index(store, queries, conf.settings(), dtype=dtype, chosen=chosen, n_slots=n_slots)
@@ -210,11 +218,26 @@ def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame,
 
 def rank_by_fusion(store: TableStore, conf: SearchConfig, queries: DataFrame, dtypes: Dtypes) -> DataFrame:
     """Rank by vectors, an inverted file, verification and a graph of fused similarity together."""
+    from resight.search.fused.running.spark import join_further, rank_by_all
+
     check_codebook(store)
+    if check_further(store, conf):
+        queries = join_further(queries, store.read(RESULTS, role=FURTHER))
     searched = filter_images(store, conf, open_files(store))
     descriptors = join_descriptors(store, searched.vectors, conf.colour_weight)
     n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
     return rank_by_all(store, queries, searched, descriptors, conf.settings(), dtypes=dtypes, n_slots=n_slots)
+
+
+def check_further(store: TableStore, conf: SearchConfig) -> bool:
+    """Whether there is a further search; `SettingError` where it is not one of the same queries."""
+    from resight.search.fused.rankings import check_same_queries
+
+    ranked = store.run.inputs.get(input_key(RESULTS, FURTHER))
+    if ranked is not None:
+        asked = {name: getattr(conf, name) for name in ("queries", "root", "queries_from")}
+        check_same_queries(ranked, asked, list_queries(conf))
+    return ranked is not None
 
 
 def check_codebook(store: TableStore) -> None:
@@ -231,6 +254,8 @@ def rank_by_parts(
     store: TableStore, conf: SearchConfig, plan: Plan, queries: DataFrame, dtype: str
 ) -> DataFrame:
     """Rank by diffusion over a graph of which no task holds more than its part."""
+    from resight.search.partitioned.spark import search_partitioned
+
     check_descent(store)
     n_parts = conf.n_parts or plan.n_parts
     tables = (store.read(NODES), store.read(EDGES), store.read(COMPONENTS))

@@ -10,12 +10,13 @@ from resight import files
 from resight.asmk.work import describe_like
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
 from resight.cli import run
-from resight.codebook.model import Codebook
+from resight.codebook.model import Codebook, CodebookFiles, save_codebook
 from resight.config import Meta, SettingError, digest_of, execution, require_local
 from resight.context import LossError
 from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 from resight.graph.builds import of_images
 from resight.job import Input, job
+from resight.jobs.build_index import is_codebook
 from resight.jobs.extract_features import forget_transient
 from resight.jobs.extract_local_features import ExtractLocalConfig
 from resight.store import TableStore, spark_schema
@@ -41,7 +42,6 @@ from resight.verification.spark import (
     verify_pairs,
     write_feature_files,
 )
-from resight.verification.work import VerifyWork, rescue_pairs
 
 IMAGES_PER_CHUNK = 64  # that are described again together
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
@@ -63,6 +63,13 @@ class VerifyConfig(VerifySettings, frozen=True):
     ] = ""
     pairs: Annotated[
         str, Meta(description="CSV file of pairs, columns image_a and image_b (ids) or uri_a and uri_b")
+    ] = ""
+    words: Annotated[
+        str,
+        Meta(
+            description="build of fit-model --kind codebook: only keypoints of one visual word match, and "
+            "the ratio is that of their distances; default: all keypoints"
+        ),
     ] = ""
     top: Annotated[int, Meta(ge=1, description="pairs per image, the best first: bounds the cost")] = 10
     agreement: Annotated[
@@ -111,6 +118,7 @@ def file_version(conf: VerifyConfig) -> str:
         Input(QUERIES, "results", when=from_results),
         Input(NEIGHBORS, "graph", when=from_neighbors, kind=of_images),
         Input(LOCAL_DESCRIPTORS, "local"),
+        Input(MODELS, "words", optional=True, newest=False, kind=is_codebook, how="--kind codebook"),
         IMAGES,
         SOURCES,
         Input(PREVIEWS, when=lambda conf: conf.agreement),
@@ -244,6 +252,8 @@ def verify_described(
     store: TableStore, conf: VerifyConfig, pairs: DataFrame, described: DataFrame
 ) -> DataFrame:
     """Verify pairs of images that all have keypoints."""
+    from resight.verification.work import VerifyWork, rescue_pairs
+
     sizes = store.read(IMAGES).select("image_id", "width", "height")
     rows = described.where("status = 'ok'").join(sizes, "image_id")
     if conf.agreement:
@@ -255,10 +265,22 @@ def verify_described(
     key = resume_key(store, conf)
     folder = store.staging(files.join(key, "features"))
     features = write_feature_files(columns, folder, dtype=store.properties(LOCAL_DESCRIPTORS)["dtype"])
-    work = VerifyWork(features, conf.settings(), conf.agreement)
+    work = VerifyWork(features, conf.settings(), conf.agreement, read_words(store, conf))
     folder = store.staging(files.join(key, "verified"))
     chunks = Chunks(folder, work, rescue_pairs, conf.chunk_size, label="verify-pairs")
     return verify_pairs(pairs.select("image_a", "image_b", "contents"), chunks)
+
+
+def read_words(store: TableStore, conf: VerifyConfig) -> CodebookFiles | None:
+    """Give the codebook that ``--words`` names; None without."""
+    if not conf.words:
+        return None
+    rows = store.reader.read(MODELS, store.run.inputs[MODELS.name].build_id).to_pylist()
+    codebook = Codebook.from_bytes(next(row["params"] for row in rows if row["kind"] == "codebook"))
+    dim = store.properties(LOCAL_DESCRIPTORS).get("dim", str(codebook.d))
+    if int(dim) != codebook.d:
+        raise SettingError(f"words: the codebook {conf.words!r} is of {codebook.d} dimensions, not {dim}")
+    return save_codebook(codebook, store.staging(files.join(resume_key(store, conf), "words")))
 
 
 if __name__ == "__main__":

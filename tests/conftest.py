@@ -13,6 +13,7 @@ hypothesis.settings.register_profile(
 )  # the same examples in every run, whatever else the machine does
 hypothesis.settings.load_profile("resight")
 
+LONG = ("test_clusters.py", "tests/test_reader.py", "tests/jobs/", "partitioned/")
 FAST = {
     "spark.master": "local[2,4]",
     "spark.ui.enabled": "false",
@@ -24,6 +25,11 @@ FAST = {
         "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
     ),
 }
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take minutes, or one process of the run ends long after the other."""
+    items.sort(key=lambda item: next((i for i, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,5 @@
 import argparse
+import ast
 import json
 import subprocess
 import sys
@@ -10,6 +11,22 @@ from resight.config import SettingError
 from resight.job import JOBS, load_job
 from resight.launch import OUTER, check_early
 from resight.session import JAVA_HELP, check_java
+
+SLOW_TO_IMPORT = {
+    *(
+        "torch",
+        "torchvision",
+        "timm",
+        "numba",
+        "llvmlite",
+        "scipy",
+        "sklearn",
+        "faiss",
+        "pandas",
+        "deltalake",
+    ),
+    *("pyspark.ml", "pyspark.pandas"),
+}
 
 
 def test_help_lists_the_jobs_in_the_order_of_the_flow(capsys):
@@ -52,7 +69,7 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["run", "--source", "x", "--conf", "/no/file.toml"], "cannot read the settings file /no/file.toml"),
         (["builds", "--drop", "nothing"], "no build is called 'nothing'"),
         (["fit-model", "--power", "2"], "--power 2: Expected `float` <= 1.0"),
-        (["find-duplicates", "--export", "x.json"], "export: x.json must end in .csv or .jsonl"),
+        (["find-duplicates", "--export", "x.xls"], "export: x.xls must end in .csv, .json, .jsonl"),
         (["find-duplicates", "--export", "s3a://b/x.csv"], "export: s3a://b/x.csv lies on a remote"),
         (["find-duplicates", "--keep", "beauty"], "beauty"),
         (["evaluate", "--ground-truth", "t.csv", "--protocols", "new"], "unknown protocol"),
@@ -66,6 +83,10 @@ def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
         (["run", "--source", "/", "--ground-truth", "/no/t.csv"], "--ground-truth: no such file or folder"),
         (["run", "--source", "/no/such/folder"], "--source: no such file or folder: /no/such/folder"),
         (["ingest-images", "--source", "/no/v.npy", "--kind", "vectors"], "--source: no such file or folder"),
+        (["extract-local-features"], "table 'images' is missing"),
+        (["build-index"], "(resight fit-model --kind codebook writes it)"),
+        (["hash-images", "--kinds", "md5"], "value 'md5'; allowed: ahash, dhash, phash, whash, pdq"),
+        (["verify-pairs"], "verify-pairs: --graph: table 'neighbors' is missing"),
         (["report", "--max-removed", "7"], "--max-removed 7.0: a share from 0 to 1"),
         (["run", "--source", "/", "--max-bad", "-1"], "--max-bad -1.0: a share from 0 to 1"),
         (["report", "--max-bad", "nan"], "--max-bad nan: a share from 0 to 1"),
@@ -128,13 +149,18 @@ def test_an_empty_workspace_has_no_builds_as_json(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_help_does_not_import_networks_or_start_java():
+def test_help_of_every_job_imports_no_networks_and_no_compilers():
     program = (
-        "import sys; from resight.cli import main; from resight.job import JOBS, load_job; "
-        "[load_job(name) for name in JOBS]; main(['--help']); sys.exit('torch' in sys.modules)"
+        "import sys; from resight.cli import job_parser, main; from resight.job import JOBS, load_job\n"
+        "for name in JOBS: job_parser(load_job(name)).format_help()\n"
+        "main(['--help']); print(sorted({name.split('.')[0] for name in sys.modules} | "
+        "{name for name in sys.modules if name.startswith('pyspark.')}), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "extract-features" in done.stdout
+    imported = set(ast.literal_eval(done.stderr))
+    assert {"resight", "pyspark.sql"} <= imported
+    assert not imported & SLOW_TO_IMPORT
 
 
 def test_a_missing_java_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path):

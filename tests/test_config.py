@@ -68,3 +68,18 @@ def test_a_broken_file_is_named_with_the_place(tmp_path):
     file.write_text("depth = \nchunk = 3")
     with pytest.raises(SettingError, match=r"settings\.toml.*line 1"):
         load_config(Settings, file, {})
+
+
+@pytest.mark.parametrize(
+    ("option", "taken"),
+    [
+        ("", True),
+        ("--way up", True),
+        ("--way left", False),
+        ("--ways up", False),
+        ("--chunk 3 --way left", True),
+        ("--stages", True),
+    ],
+)
+def test_a_type_of_settings_knows_what_it_takes(option, taken):
+    assert Settings.takes(option) == taken

@@ -20,6 +20,7 @@ def open(
     graph: str = "",
     manifold: str = "",
     index: str = "",
+    also: str = "",
     threads: int = 1,
 ) -> "Searcher":
     """Open a workspace to search it, without Spark.
@@ -30,6 +31,8 @@ def open(
         Root of a workspace, local or remote.
     descriptors, graph, manifold, index : str
         Builds to search by, as the settings of the job ``search`` name them; by default the newest.
+    also : str
+        A search by a further index: fused queries are asked there too, in the same way.
     threads : int
         Of the solver, for each call; results do not depend on it.
 
@@ -41,4 +44,4 @@ def open(
     from resight.search.reader import Searcher
 
     named = {"descriptors": descriptors, "graph": graph, "manifold": manifold, "index": index}
-    return Searcher(workspace, named, threads=threads)
+    return Searcher(workspace, named | {"also": also}, threads=threads)

@@ -24,6 +24,7 @@ log = logging.getLogger("resight")
 COMMANDS = {
     "run": "Run all jobs in their order, images to report.",
     "builds": "List the builds of a workspace, drop one, or free what dropped ones left.",
+    "quarantine": "Move listed copies into a quarantine folder, or back; nothing without --apply.",
 }
 FLOW = "images -> descriptors -> graph -> duplicates, search -> evaluation and report"
 

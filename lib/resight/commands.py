@@ -1,4 +1,4 @@
-"""Commands over several jobs: ``resight run`` and ``resight builds``."""
+"""Commands over several jobs: ``resight run``, ``resight builds`` and ``resight quarantine``."""
 
 import json
 import logging
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from deltalake import DeltaTable
 
 from resight import files
 from resight.cli import base_parser, options_of, report_outcomes, summary_table
 from resight.config import Config, SettingError, convert_settings, read_toml
+from resight.dedup.quarantine.command import run_quarantine
 from resight.job import JOBS, Job, Outcome, load_job
 from resight.launch import check_early, open_store
 from resight.lease import LeaseError, hold_lease
 from resight.tables import TABLES, Table
-from resight.workspace import COLLECTION, Run, Workspace, delta_uri, now
+from resight.workspace import COLLECTION, Run, Workspace, now, open_delta
 
 log = logging.getLogger("resight")
 FITTED = "fitted"  # in a run: the model that it fits, or the descriptors that it was fitted on
@@ -29,6 +29,7 @@ OPTIONAL = {  # run when settings are given
     "build-index",
     "hash-images",
     "diffuse",
+    "audit-duplicates",
     "verify-pairs",
     "evaluate",
 }
@@ -198,7 +199,7 @@ def delete_rows(workspace: Workspace, table: Table, build_id: str) -> None:
     if workspace.format == "parquet":
         files.delete(files.join(uri, build_id))
     elif table.has_builds and workspace.list_files(table, build_id, None):
-        DeltaTable(delta_uri(uri)).delete(f"build_id = '{build_id}'")
+        open_delta(uri).delete(f"build_id = '{build_id}'")
 
 
 def vacuum(workspace: Workspace, lock: str) -> int:
@@ -231,3 +232,9 @@ def delete_files(paths: Iterable[str]) -> None:
         folder, _, name = path.rpartition("/")
         if files.local_path(path) is not None:
             files.delete(f"{folder}/.{name}.crc")
+
+
+def quarantine_command(words: list[str]) -> int:
+    """Move listed copies into a quarantine folder, or back; nothing is moved without --apply."""
+    run_quarantine(words)
+    return 0

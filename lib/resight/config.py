@@ -71,6 +71,21 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """
 
     @classmethod
+    def takes(cls, option: str) -> bool:
+        """Whether the first option of a text such as ``--kind codebook`` is one, with this value."""
+        words = option.split()[:2]
+        if not words:
+            return True
+        hint = get_type_hints(cls, include_extras=True).get(words[0][2:].replace("-", "_"))
+        if hint is None or len(words) == 1:
+            return hint is not None
+        try:
+            msgspec.convert(words[1], hint, strict=False)
+        except msgspec.ValidationError:
+            return False
+        return True
+
+    @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
         """Check ``values`` against the fields; raise `SettingError` with the key and what is allowed."""
         unknown = sorted(set(values) - set(cls.__struct_fields__))

@@ -4,18 +4,21 @@ Paths are URIs: a local path, ``s3a://``, ``abfss://``, ``gs://``, ``hdfs://`` o
 written atomically; on a local or mounted disk `create_once` also guarantees that the first writer wins.
 """
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import tempfile
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyarrow import fs
 
 MAX_CACHE_BYTES = 200 << 30
+STORES = ("s3a", "s3", "gs", "abfss", "hdfs")  # remote ones that Spark and pyarrow both open
 
 
 def join(uri: str, *parts: str) -> str:
@@ -47,6 +50,23 @@ def spark_uri(uri: str, *, pattern: bool = False) -> str:
     path = uri if uri.startswith("dbfs:") else absolute(uri)
     escaped = re.sub(r"([\[\]{}*?\\])", r"\\\1", path) if pattern else path
     return f"file:{escaped}" if path.startswith("/") else escaped
+
+
+def require_store(uri: str) -> None:
+    """Raise ValueError where ``uri`` is of a kind that no workspace can have.
+
+    >>> require_store("/data/w"), require_store("s3a://bucket/w"), require_store("dbfs:/w")
+    (None, None, None)
+    >>> require_store("ftp://host/w")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: ftp:// is no known store: give a path that every machine has, s3a://, gs://, ...
+    """
+    scheme = uri.partition("://")[0]
+    if local_path(uri) is None and scheme not in STORES:
+        known = ", ".join(f"{name}://" for name in STORES if name != "s3")
+        raise ValueError(
+            f"{scheme}:// is no known store: give a path that every machine has, {known} or dbfs:/"
+        )
 
 
 def remote_path(uri: str) -> tuple[fs.FileSystem, str]:
@@ -164,8 +184,9 @@ def delete(uri: str) -> None:
 def local_file(uri: str, *, max_cache_bytes: int = MAX_CACHE_BYTES) -> Path:
     """Give a path that can be memory-mapped: the file itself on a mounted disk, else a cached copy.
 
-    The copy is keyed by URI, size and modification time, made under a temporary name and renamed when its
-    size is right. The least recently used copies are evicted above ``max_cache_bytes``.
+    The copy is keyed by URI, size and modification time. One process of a machine makes it while the others
+    wait, under a temporary name; it is renamed when its size is right. The least recently used copies are
+    evicted above ``max_cache_bytes``: who has one mapped keeps it.
     """
     path = local_path(uri)
     if path is not None:
@@ -177,11 +198,21 @@ def local_file(uri: str, *, max_cache_bytes: int = MAX_CACHE_BYTES) -> Path:
     key = hashlib.sha256(f"{uri}\0{info.size}\0{info.mtime_ns}".encode()).hexdigest()[:32]
     folder = cache_folder()
     cached = folder / key
-    if not cached.exists():
-        evict(folder, max_cache_bytes - info.size)
-        download(filesystem, name, cached, info.size)
-    os.utime(cached)
+    with hold_lock(folder / "locks" / key):
+        if not cached.exists():
+            evict(folder, max_cache_bytes - info.size)
+            download(filesystem, name, cached, info.size)
+        os.utime(cached)
     return cached
+
+
+@contextmanager
+def hold_lock(path: Path) -> Iterator[None]:
+    """Let one process or thread of this machine at a time run the block; a killed one leaves no lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def cache_folder() -> Path:
@@ -205,7 +236,10 @@ def download(filesystem: fs.FileSystem, name: str, target: Path, n_bytes: int) -
 
 def evict(folder: Path, max_bytes: int) -> None:
     """Delete the least recently used cached files until the folder holds at most ``max_bytes``."""
-    cached = [(p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob("[0-9a-f]*")]
+    cached = []
+    for path in folder.glob("[0-9a-f]" * 32):
+        with suppress(FileNotFoundError):  # evicted by another process meanwhile
+            cached.append((path.stat().st_mtime, path.stat().st_size, path))
     excess = sum(size for _, size, _ in cached) - max_bytes
     for _, size, path in sorted(cached):
         if excess <= 0:

@@ -34,6 +34,7 @@ JOBS = (  # in the order in which data flows
     "diffuse",
     "hash-images",
     "find-duplicates",
+    "audit-duplicates",
     "search",
     "verify-pairs",
     "evaluate",
@@ -242,7 +243,9 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
             chosen[wanted.key] = workspace.find_build(table, build, wanted.kind)
         except SettingError as error:
             option = f"--{wanted.setting}: " if wanted.setting else ""
-            makers = [name for name in JOBS if any(t is table for t in load_job(name).writes)]
+            jobs = {name: load_job(name) for name in JOBS}
+            wrote = {name: other for name, other in jobs.items() if any(t is table for t in other.writes)}
+            makers = [name for name, other in wrote.items() if other.config.takes(wanted.how)]
             hint = f" (resight {' or '.join(makers)}{wanted.how and ' ' + wanted.how} writes it)"
             raise SettingError(f"{declared.name}: {option}{error}{hint}") from None
     return chosen

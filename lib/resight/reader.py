@@ -58,12 +58,17 @@ class Reader:
         return dataset.to_table(columns=columns, filter=filter)
 
     def batches(
-        self, table: Table, build: str = "", *, columns: list[str] | None = None
+        self,
+        table: Table,
+        build: str = "",
+        *,
+        columns: list[str] | None = None,
+        filter: pc.Expression | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Stream a table that need not fit in memory."""
+        """Stream the rows that ``filter`` selects of a table that need not fit in memory."""
         run = self.find(table, build)
         dataset = self.workspace.dataset(table, run.build_id, run.outputs[table.name])
-        yield from dataset.to_batches(columns=columns)
+        yield from dataset.to_batches(columns=columns, filter=filter, fragment_readahead=1)
 
     def properties(self, table: Table, build: str = "") -> dict[str, str]:
         """Give what the writer stated about a table (``dtype`` and ``dim`` of vectors)."""

@@ -196,7 +196,7 @@ ENTRIES = computed(
     "entries",
     "word_id image_id",
     {"word_id": pa.int32(), "image_id": pa.int64(), "code": pa.binary()},
-    "A posting: the packed bits of what an image aggregates in a visual word.",
+    "A posting: the packed bits, or the unit vector, of what an image aggregates in a visual word.",
 )
 WORD_STATS = computed(
     "word_stats",
@@ -264,15 +264,45 @@ CODES = computed(
     | STATUS,
     "The bits of an image: a hash of its pixels in one of eight positions, or of its descriptor.",
 )
+EVIDENCE = {  # of the relation of two photos, as their pixels tell
+    "found_by": pa.string(),  # what made them candidates: descriptors, codes, results, group; or + of them
+    "transform": pa.binary(),  # (3, 3) float64, pixels of a -> pixels of b; null where they were not compared
+    "n_inliers": pa.int32(),  # distinct keypoints that it explains; 0: the frames were laid on each other
+    "overlap_a": pa.float32(),  # share of a that b shows
+    "overlap_b": pa.float32(),  # share of b that a shows
+    "agreement": pa.float32(),  # normalised correlation of the aligned pixels over the overlap
+    "share": pa.float32(),  # of the overlap, in blocks with a pattern, that agrees
+    "difference": pa.float32(),  # largest difference of a small place, in units of the noise
+    "seam": pa.float32(),  # how much stronger the outline of a part is than the edges along it
+}
+DUPLICATE_CANDIDATES = computed(
+    "duplicate_candidates",
+    "image_a image_b",
+    {
+        "image_a": pa.int64(),
+        "image_b": pa.int64(),
+        "contents": pa.int64(),  # hash of both files' content: compared again when it changes
+        "relation": pa.string(),  # read a -> b; null: none
+    }
+    | EVIDENCE
+    | STATUS,
+    "Two images that may be copies, image_a < image_b, and what their aligned pixels said.",
+)
 DUPLICATE_PAIRS = computed(
     "duplicate_pairs",
     "image_a image_b",
     {
         "image_a": pa.int64(),
         "image_b": pa.int64(),
-        "relation": pa.string(),  # read a -> b: exact, same_pixels, near
-        "similarity": pa.float32(),
+        # read a -> b: exact, same_pixels, near, turned, mirrored, crop, contains, composite, same_scene
+        "relation": pa.string(),
+        "similarity": pa.float32(),  # of descriptors; where pixels were compared, their agreement
         "size_ratio": pa.float32(),  # pixels of b / pixels of a
+    }
+    | EVIDENCE
+    | {
+        "split_a": pa.string(),  # of the column that --splits names
+        "split_b": pa.string(),
         "group_id": pa.int64(),  # null where the guard kept the pair apart
         "cut": pa.string(),  # why the pair does not share a group, else null
     },
@@ -301,6 +331,36 @@ GROUP_CHANGES = computed(
         "n_images": pa.int32(),
     },
     "What a run changed in the groups.",
+)
+PLANTED_COPIES = computed(
+    "planted_copies",
+    "image_id transformation",
+    {
+        "image_id": pa.int64(),  # the photo that was copied
+        "transformation": pa.string(),
+        "strength": pa.float64(),
+        "remaining": pa.float32(),  # share of the original's area in the frame of the copy
+        "found": pa.bool_(),
+        "relation": pa.string(),  # of the pair of copy and original, null without one
+        "similarity": pa.float32(),
+    }
+    | STATUS,
+    "A copy of a photo that was planted, apart from the collection, to see whether it is found.",
+)
+AUDITS = computed(
+    "audits",
+    "figure subject strength",
+    {
+        "figure": pa.string(),  # recall, planted_precision (at least), judged_precision
+        "subject": pa.string(),  # a transformation or a relation; all: over all of them
+        "strength": pa.float64(),  # null: over all strengths
+        "n": pa.int64(),  # copies, or pairs
+        "n_right": pa.int64(),
+        "value": pa.float64(),
+        "ci_low": pa.float64(),  # 95 %, Wilson
+        "ci_high": pa.float64(),
+    },
+    "How many of the planted copies were found, and how many of the found pairs are right.",
 )
 METRICS = computed(
     "metrics",

@@ -12,18 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 
 from resight import files
 from resight.config import SettingError, digest_of
-from resight.tables import TABLES, Table
+from resight.tables import Table
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+    from deltalake import DeltaTable
 
 FORMAT_VERSION = 1
 KEPT_RUNS = 3  # whose Parquet versions stay for readers that began earlier
@@ -77,9 +78,10 @@ class Workspace:
         root = files.absolute(root)
         marker = files.join(root, "workspace.json")
         coded = re.search(r"%[0-9A-Fa-f]{2}", root)
-        if create and coded and format != "parquet" and not files.exists(marker):
-            raise SettingError(f"--workspace: Delta reads {coded[0]} in {root} as a letter: --format parquet")
         try:
+            files.require_store(root)
+            if create and coded and format != "parquet" and not files.exists(marker):
+                raise ValueError(f"Delta reads {coded[0]} in it as a letter: --format parquet")
             if create and not files.exists(marker):
                 head = {"format_version": FORMAT_VERSION, "format": format or "delta"}
                 files.create_once(marker, json.dumps(head).encode())
@@ -104,8 +106,7 @@ class Workspace:
         Their files are made once and never change: each is read once by this object, and a call costs one
         listing.
         """
-        folder = files.join(self.root, "runs")
-        listed = list(files.list_files(folder).items())
+        listed = list(files.list_files(files.join(self.root, "runs")).items())
         for file in listed:
             if file not in self.known:
                 self.known[file] = msgspec.json.decode(self.read_run(file[0]), type=Run)
@@ -162,8 +163,7 @@ class Workspace:
             folders = [files.join(uri, build_id, name) for name in (version or "").split("+") if name]
             found = {files.join(f, n): size for f in folders for n, size in files.list_files(f).items()}
             return {name: size for name, size in found.items() if name.endswith(".parquet")}
-        delta = DeltaTable(delta_uri(uri), version=int(version) if version is not None else None)
-        adds = pa.table(delta.get_add_actions(flatten=True))
+        adds = pa.table(open_delta(uri, version).get_add_actions(flatten=True))
         if table.has_builds and adds.num_rows:
             adds = adds.filter(pc.equal(adds["partition.build_id"], build_id))
         paths, sizes = adds["path"].to_pylist(), adds["size_bytes"].to_pylist()
@@ -215,10 +215,12 @@ class Workspace:
 
     def newest_version(self, table: Table) -> str:
         """Give the newest version of a Delta table, committed by a run or not."""
-        return str(DeltaTable(delta_uri(self.table_uri(table))).version())
+        return str(open_delta(self.table_uri(table)).version())
 
     def is_readable(self, table: Table, build_id: str, output: Output) -> bool:
         """Whether the files of a committed version exist with their sizes."""
+        from deltalake.exceptions import DeltaError
+
         try:
             committed = self.list_files(table, build_id, output.version)
         except (OSError, ValueError, DeltaError):  # a table or a version that is gone
@@ -236,14 +238,15 @@ class Workspace:
         """Hash file names and sizes; a workspace that was moved as a whole keeps its digests."""
         return digest_of({path.removeprefix(self.root): size for path, size in listed.items()})
 
-    def dataset(self, table: Table, build_id: str, output: Output) -> ds.Dataset:
+    def dataset(self, table: Table, build_id: str, output: Output) -> "ds.Dataset":
         """Open the rows of a committed build for pyarrow, ``build_id`` left out."""
+        import pyarrow.dataset as ds
+
         paths = list(self.list_files(table, build_id, output.version))
         fields = [field for field in table.schema if field.name != "build_id"]
         if not paths:
             return ds.dataset(pa.schema(fields).empty_table())
-        local = all(files.local_path(path) is not None for path in paths)
-        if local:
+        if files.local_path(self.root) is not None:
             return ds.dataset(paths, schema=pa.schema(fields), format="parquet")
         filesystem = files.remote_path(paths[0])[0]
         names = [files.remote_path(path)[1] for path in paths]
@@ -283,17 +286,15 @@ def ancestor(
     return ""
 
 
-def delta_uri(uri: str) -> str:
-    """Spell a table's folder as delta-rs wants it."""
+def open_delta(uri: str, version: str | None = None) -> "DeltaTable":
+    """Open a Delta table without Spark, by default at its newest version."""
+    from deltalake import DeltaTable
+
     path = files.local_path(uri)
-    return str(path) if path is not None else uri.replace("s3a://", "s3://", 1)
+    place = str(path) if path is not None else uri.replace("s3a://", "s3://", 1)
+    return DeltaTable(place, version=None if version is None else int(version))
 
 
 def now() -> datetime:
     """Give the time in UTC."""
     return datetime.fromtimestamp(time.time(), UTC)
-
-
-def table_named(name: str) -> Table:
-    """Look a table up by name."""
-    return TABLES[name]

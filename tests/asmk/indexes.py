@@ -57,9 +57,17 @@ def double_sum(query, image, weights, n_bits, *, alpha=3.0, tau=0.0):
 
 def write_index(folder, images, ids, weights, *, n_bytes, per_shard, removed=()):
     """Write images, ids ascending, as shards and stats; the removed ones have no norm."""
+    entries = [to_asked(image, n_bytes) for image in images]
+    norms = np.array([image_norm(image, weights) for image in images])
+    norms[np.isin(ids, removed)] = -1
+    return save_index(folder, entries, ids, norms, weights, per_shard=per_shard, d=8 * n_bytes)
+
+
+def save_index(folder, entries, ids, norms, weights, *, per_shard, d=None):
+    """Write the entries of images, ids ascending, as shards and stats; norms below 0: removed images."""
     shards = []
-    for number, start in enumerate(range(0, len(images), per_shard)):
-        some = [to_asked(image, n_bytes) for image in images[start : start + per_shard]]
+    for number, start in enumerate(range(0, len(entries), per_shard)):
+        some = entries[start : start + per_shard]
         counts = [len(one.words) for one in some]
         words, codes = (np.concatenate(column) for column in zip(*some, strict=True))
         place = f"{folder}/shards/{number}"
@@ -72,11 +80,11 @@ def write_index(folder, images, ids, weights, *, n_bytes, per_shard, removed=())
             n_words=len(weights),
         )
         shards.append(ShardFiles(place, info.sha256, info.n_images, info.n_entries))
-    kept = ~np.isin(ids, removed)
-    norms = np.array([[image_norm(image, weights)] for image in images], np.float32)[kept]
-    part = Part(save_part(f"{folder}/images", 0, ids[kept], norms), 0, int(kept.sum()))
+    kept = np.asarray(norms) >= 0
+    rows = np.array(norms, np.float32)[kept, None]
+    part = Part(save_part(f"{folder}/images", 0, ids[kept], rows), 0, int(kept.sum()))
     stats = VectorFiles(f"{folder}/images", 1, "float32", (part,))
     stats.save()
-    codebook = save_codebook(Codebook(np.eye(len(weights), 8 * n_bytes, dtype=np.float32)), str(folder))
+    codebook = save_codebook(Codebook(np.eye(len(weights), d, dtype=np.float32)), str(folder))
     name = save_array(str(folder), "weights", weights.astype(np.float32))
     return IndexFiles(str(folder), tuple(shards), stats, name, codebook)

@@ -89,3 +89,21 @@ def test_what_does_not_fit_the_codebook_is_refused():
         aggregate_image(np.zeros((2, 5), np.float32), words, codebook)
     with pytest.raises(ValueError, match=r"words -1 to 0 are not in \[0, 3\)"):
         aggregate_image(np.zeros((2, 4), np.float32), words - [[0], [1]], codebook)
+
+
+@pytest.mark.parametrize("d", [3, 8, 63, 64, 70, 130])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bits_are_the_signs_of_float64_sums_to_the_last_bit(rng, d, dtype):
+    C = rng.normal(size=(4, d)).astype(np.float32)
+    near = np.nextafter(C, np.float32(rng.choice([-9, 9])))  # one bit away
+    tiny = np.full((1, d), 1e-45, np.float32)
+    X = np.concatenate([C, near, tiny, -tiny]).astype(dtype)
+    C = np.concatenate([C, np.zeros((1, d), np.float32)])
+    words = np.array([0, 1, 2, 3, 0, 0, 2, 3, 4, 4], np.int32)[:, None]
+    for aggregate in (True, False):
+        own, codes = aggregate_image(X, words, Codebook(C), aggregate=aggregate)
+        R = X.astype(np.float64) - C[words[:, 0]]
+        order = np.argsort(words[:, 0], kind="stable")
+        sums = [R[words[:, 0] == c].sum(0) for c in range(5)] if aggregate else R[order]
+        np.testing.assert_array_equal(codes, np.packbits(np.array(sums) >= 0, axis=1, bitorder="little"))
+        assert own.tolist() == (list(range(5)) if aggregate else np.sort(words[:, 0]).tolist())

@@ -77,6 +77,16 @@ def test_images_without_a_common_word_score_exactly_zero():
     assert found[1] == 0
 
 
+@pytest.mark.parametrize("variant", oracles.VARIANTS)
+def test_scores_of_parts_of_the_words_add_up(rng, variant):
+    C, sets = draw_sets(rng)
+    base, n = entries_of(sets, Codebook(C), variant), len(sets)
+    weights = weights_of(base, len(C), n)
+    query, parts = base.take(base.owners == 0), np.arange(len(C)) % 3
+    split = [raw_scores(query, base.take(parts[base.words] == p), weights, n_images=n) for p in range(3)]
+    np.testing.assert_allclose(sum(split), raw_scores(query, base, weights, n_images=n), atol=1e-6)
+
+
 @pytest.mark.parametrize("kinds", [("smk", "asmk"), ("smk*", "asmk*")])
 def test_one_descriptor_per_word_makes_aggregation_do_nothing(rng, kinds):
     C = (10 * np.eye(6)).astype(np.float32)

@@ -3,16 +3,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resight.asmk.search import Asked, best_of, find, query_norm, search_index, search_shards
+from resight.asmk.kernel import Selectivity
+from resight.asmk.search import (
+    Asked,
+    best_of,
+    encode_query,
+    find,
+    query_norm,
+    search_index,
+    search_shards,
+)
 from resight.asmk.shard import CorruptShardError
+from resight.codebook.model import Codebook
+from tests.asmk import oracles
 from tests.asmk.indexes import (
     double_sum,
     draw_images,
     make_table,
+    save_index,
     to_asked,
     word_weights,
     write_index,
 )
+from tests.asmk.sets import draw_sets
 
 K, N = 9, 12
 NOBODY = np.array([-1])
@@ -46,6 +59,27 @@ def test_scores_are_the_double_sum_of_the_definition(tmp_path, rng, ids, idf, al
         np.testing.assert_allclose([by_id[i] for i in expected[0]], expected[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("m", [1, 3])
+@pytest.mark.parametrize("variant", ["smk", "asmk"])
+@pytest.mark.parametrize("per_shard", [2, 7])
+def test_vectors_over_shards_score_as_the_double_sum(tmp_path, rng, variant, m, per_shard):
+    C, sets = draw_sets(rng)
+    kind, codebook, kernel = variant == "asmk", Codebook(C), Selectivity(2.5, 0.05)
+    slow = [oracles.describe(X, C, variant) for X in sets]
+    weights = oracles.weigh(slow, len(C))
+    norms = [oracles.norm(Y, weights, *kernel) for Y in slow]
+    own = [encode_query(X, codebook, 1, aggregate=kind, real=True) for X in sets]
+    numbers = np.sort(rng.choice(10**6, len(sets), replace=False))
+    index = save_index(tmp_path, own, numbers, norms, weights, per_shard=per_shard).open()
+    asked = [encode_query(X, codebook, m, aggregate=kind, real=True) for X in sets]
+    found = search_index(asked, np.full(len(sets), -1), index, kernel, depth=99)
+    for X, one in zip(sets, found, strict=True):
+        query = oracles.describe(X, C, variant, m=m)
+        expected = [oracles.similarity(query, Y, weights, *kernel) for Y in slow]
+        assert set(one.image_ids.tolist()) == set(numbers.tolist())
+        np.testing.assert_allclose(one.scores[np.argsort(one.image_ids)], expected, atol=1e-5)
+
+
 def test_an_image_has_similarity_one_to_itself_and_zero_without_a_common_word(tmp_path, rng, ids):
     images = [{0: c, 1: c} for c in rng.integers(0, 256, (N - 1, 16), np.uint8)] + [
         {2: np.ones(16, np.uint8)}
@@ -70,6 +104,19 @@ def test_shards_change_no_bit_of_a_ranking(tmp_path, rng, ids, per_shard):
         )
         for a, b in zip(some, all_, strict=True):
             assert [column.tobytes() for column in a] == [column.tobytes() for column in b]
+
+
+def test_the_norm_of_a_query_ranks_nothing(tmp_path, rng, ids):
+    images = draw_images(rng, n=N, k=K)
+    index = write_index(tmp_path, images, ids, np.ones(K), n_bytes=2, per_shard=5).open()
+    asked = [to_asked(images[i], 2) for i in range(N)]
+    given = (asked, np.full(N, -1), index, make_table(16))
+    numbers = range(len(index.shards))
+    for raw, normed in zip(
+        search_shards(*given, depth=N, numbers=numbers), search_index(*given, depth=N), strict=True
+    ):
+        kept = normed.scores > 0
+        np.testing.assert_array_equal(raw.image_ids[kept], normed.image_ids[kept])
 
 
 def test_ties_and_images_without_a_common_word_follow_by_id(tmp_path, ids):

@@ -7,7 +7,7 @@ import pytest
 from resight.asmk import spark as asmk_spark
 from resight.asmk.across import merge_entries
 from resight.asmk.binarize import binarize
-from resight.asmk.kernel import Entries, Selectivity, self_scores
+from resight.asmk.kernel import Entries, Selectivity, Values, self_scores
 from resight.asmk.merging.spark import merge_across
 from resight.asmk.shard import ShardFiles
 from resight.asmk.spark import (
@@ -68,7 +68,7 @@ def entries_frame(spark, rows):
 
 @pytest.mark.parametrize("n_partitions", [1, 3])
 def test_entries_are_the_packed_lists_taken_apart(spark, codes, n_partitions):
-    rows = unpack_entries(indexed(spark, codes).repartition(n_partitions), n_bits=N_BITS).collect()
+    rows = unpack_entries(indexed(spark, codes).repartition(n_partitions), values=Values(N_BITS)).collect()
     assert {(r["word_id"], r["image_id"]): bytes(r["code"]) for r in rows} == joined(codes)
     assert len(rows) == len(joined(codes))
 
@@ -78,7 +78,7 @@ def test_norms_equal_the_kernel(spark, codes, monkeypatch, group):
     monkeypatch.setattr(asmk_spark, "GROUP_IMAGES", group)
     weights, selectivity = np.arange(K) / 4, Selectivity(2.0, 0.1)
     frame = entries_frame(spark, [(w, i, c) for (w, i), c in joined(codes).items()]).repartition(3)
-    rows = norm_images(frame, weights, n_bits=N_BITS, n_images=5, selectivity=selectivity).collect()
+    rows = norm_images(frame, weights, values=Values(N_BITS), n_images=5, selectivity=selectivity).collect()
     ids = sorted(IMAGES)
     words, owners, packed = zip(
         *((w, ids.index(i), np.frombuffer(c, "u1")) for w, i, c in listed(codes)), strict=True
@@ -93,7 +93,7 @@ def test_norms_equal_the_kernel(spark, codes, monkeypatch, group):
 def test_shards_hold_every_image_once_with_its_entries(spark, codes, tmp_path, n_shards):
     images = spark.createDataFrame([(i,) for i in IMAGES], "image_id long").repartition(3)
     frame = entries_frame(spark, [(w, i, c) for (w, i), c in joined(codes).items()] + [(3, 77, b"xx")])
-    place = ShardPlace(str(tmp_path), K, N_BITS)
+    place = ShardPlace(str(tmp_path), K, Values(N_BITS))
     placed = place_images(images, first_shard=5, n_shards=n_shards)
     rows = write_shards(placed, frame, place).collect()
     found = {}

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from resight.asmk.aggregate import aggregate_image
+from resight.asmk.aggregate import aggregate_image, aggregate_vectors
+from resight.asmk.kernel import Values
 from resight.asmk.work import INDEXED, KEEP_ALL, IndexWork, describe_like, rescue_indexed
 from resight.codebook.model import Codebook, save_codebook
 from resight.codebook.quantize import assign
@@ -53,6 +54,21 @@ def test_stored_keypoints_become_entries_without_a_file(rng, codebook, work, agg
         assert row["words"] == words.astype("<i4").tobytes()
         assert row["codes"] == codes.tobytes()
         assert (row["status"], row["n_keypoints"], row["vectors"]) == ("ok", len(X), None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_entries_can_be_unit_vectors(rng, codebook, work, aggregate, dtype):
+    rows, kind = stored_rows(rng, [12, 0, 7]), Values(0, D, dtype)
+    found = IndexWork(work.codebook, aggregate, values=dtype)(rows).to_pylist()
+    offsets, _, vectors = join_features(rows, "float16")
+    for i, row in enumerate(found):
+        X = vectors[offsets[i] : offsets[i + 1]].astype("f4").reshape(-1, D)
+        words, expected = aggregate_vectors(X, assign(X, codebook), codebook.centroids, aggregate=aggregate)
+        assert row["words"] == words.astype("<i4").tobytes()
+        stored = kind.read(np.frombuffer(row["codes"], "u1"))
+        np.testing.assert_array_equal(stored, expected.astype(dtype))
+        np.testing.assert_allclose(np.linalg.norm(stored.astype("f8"), axis=1), 1, atol=2e-3)
 
 
 def test_a_descriptor_that_is_no_number_costs_its_image(rng, work):

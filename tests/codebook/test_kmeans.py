@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from resight.codebook import kmeans
 from resight.codebook.kmeans import (
     STEP,
     WordSums,
@@ -11,7 +12,7 @@ from resight.codebook.kmeans import (
     sum_parts,
     sum_points,
 )
-from resight.codebook.quantize import Quantizer
+from resight.codebook.quantize import Quantizer, count_groups
 from tests.asmk import oracles
 
 
@@ -74,3 +75,26 @@ def test_fewer_descriptors_than_words_leave_words_where_they_were():
     start = np.array([[0.0], [5.0], [6.0]], np.float32)
     moved = move_centroids(start, WordSums(np.array([[1.0], [0], [0]]), np.array([1, 0, 0]), 0.0))
     assert moved.tolist() == [[1.0], [5.0], [6.0]]
+
+
+def exact_error(X, C):
+    wide = ((X[:, None].astype(np.float64) - C.astype(np.float64)) ** 2).sum(2)
+    return wide.min(1).mean()
+
+
+def test_groups_reach_the_error_of_exact_iterations(rng, monkeypatch):
+    X = draw(rng, n=900, k=40, d=6)
+    start = X[:120]
+    exact = fit(X, start, 8)
+    monkeypatch.setattr(kmeans, "TRAINING_EXACT_WORDS", 50)
+    visited = []
+
+    def step(quantizer):
+        visited.append(quantizer.n_probes)
+        return sum_points(X, quantizer)
+
+    fitted = fit_centroids(step, start, n_iter=8, sample=X)
+    n_groups = count_groups(120)
+    assert all(0 < n < n_groups for n in visited)
+    assert visited == sorted(visited)
+    assert exact_error(X, fitted.centroids) <= 1.02 * exact_error(X, exact.centroids)

@@ -3,7 +3,8 @@ import pickle
 import numpy as np
 import pytest
 
-from resight.codebook.model import Codebook, save_codebook
+from resight.codebook.model import Codebook, save_codebook, save_quantizer
+from resight.codebook.quantize import Quantizer
 
 
 @pytest.fixture
@@ -45,3 +46,24 @@ def test_shapes_that_do_not_fit_are_refused(codebook):
         Codebook(codebook.centroids, codebook.projection, codebook.medians[:4])
     with pytest.raises(ValueError, match=r"centroids have shape \(0, 3\)"):
         Codebook(np.zeros((0, 3), np.float32))
+
+
+def test_workers_visit_the_very_groups_of_the_process_that_wrote_them(tmp_path, rng):
+    held = Codebook(rng.normal(size=(40, 6)).astype("f4"), n_probes=2)
+    opened = save_codebook(held, str(tmp_path)).open().quantizer
+    tasks = pickle.loads(pickle.dumps(save_quantizer(held.quantizer, str(tmp_path)))).open()
+    for found in (opened, tasks):
+        assert "coarse" in vars(found)
+        for a, b in zip(found.coarse, held.quantizer.coarse, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert found.n_probes == 2
+    X = rng.normal(size=(30, 6)).astype("f4")
+    np.testing.assert_array_equal(opened.assign(X, 3), held.quantizer.assign(X, 3))
+    np.testing.assert_array_equal(tasks.assign(X, 3), held.quantizer.assign(X, 3))
+
+
+def test_a_quantizer_that_compares_all_words_has_no_groups_to_write(tmp_path, rng):
+    held = Quantizer(rng.normal(size=(5, 3)).astype("f4"))
+    found = save_quantizer(held, str(tmp_path)).open()
+    assert "coarse" not in vars(found)
+    np.testing.assert_array_equal(found.centroids, held.centroids)

@@ -1,11 +1,13 @@
 """Assignment against all distances in float64."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from resight.codebook import quantize
 from resight.codebook.model import Codebook
-from resight.codebook.quantize import Quantizer, assign, tune_probes
+from resight.codebook.quantize import Coarse, Quantizer, assign, lay_out, tune_probes
 from tests.asmk import oracles
 
 
@@ -73,9 +75,49 @@ def test_small_codebooks_are_compared_whole(rng):
     assert tune_probes(X, C) == (0, 1.0)
 
 
-def test_several_words_are_found_exactly_whatever_the_groups(rng):
-    C, X = draw(rng, 30, 64)
-    np.testing.assert_array_equal(Quantizer(C, 1).assign(X, 5), Quantizer(C).assign(X, 5))
+@pytest.mark.parametrize("m", [1, 2, 5])
+@pytest.mark.parametrize("d", [5, 16, 33])
+def test_groups_give_the_nearest_of_the_words_in_them(rng, m, d):
+    C, X = draw(rng, 60, 90, d)
+    quantizer = Quantizer(C, 3)
+    centers, home = quantizer.coarse
+    for x, found in zip(X, quantizer.assign(X, m), strict=True):
+        visited = np.isin(home, oracles.nearest_words(x, centers, 3))
+        candidates = np.flatnonzero(visited)
+        expected = candidates[oracles.nearest_words(x, C[visited], m)]
+        assert found.tolist() == expected.tolist()
+
+
+def test_groups_with_fewer_words_than_asked_for_are_left_for_all_words(rng):
+    C, X = draw(rng, 9, 20)
+    assert np.bincount(Quantizer(C).coarse.home).min() < 12
+    np.testing.assert_array_equal(Quantizer(C, 1).assign(X, 12)[:, 0].shape, (9,))
+    few = Quantizer(C, 1, Coarse(C[:2], np.array([0] * 18 + [1] * 2, np.int32)))
+    near_second = C[1:2].copy()
+    np.testing.assert_array_equal(few.assign(near_second, 3), Quantizer(C).assign(near_second, 3))
+
+
+def test_all_words_are_compared_where_that_is_asked_for(rng):
+    C, X = draw(rng, 40, 64)
+    exact = assign(X, Codebook(C), 3)
+    assert (assign(X, Codebook(C, n_probes=1), 3) != exact).any()
+    np.testing.assert_array_equal(assign(X, Codebook(C, n_probes=1), 3, exact=True), exact)
+
+
+@pytest.mark.parametrize(("sizes", "starts"), [([3, 0, 5], [0, 4, 4, 12]), ([4, 1], [0, 4, 8])])
+def test_a_layout_holds_every_vector_once_and_fills_groups_up(rng, sizes, starts):
+    V = rng.normal(size=(sum(sizes), 3)).astype(np.float32)
+    home = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    laid = lay_out(V, home, len(sizes))
+    assert laid.starts.tolist() == starts
+    held = laid.names[:-1] >= 0
+    assert sorted(laid.names[:-1][held].tolist()) == list(range(len(V)))
+    np.testing.assert_array_equal(laid.vectors[held], V[laid.names[:-1][held]])
+    np.testing.assert_array_equal(np.isinf(laid.half_norms), ~held)
+    for group, (a, b) in enumerate(pairwise(starts)):
+        own = laid.names[a:b]
+        assert (home[own[own >= 0]] == group).all()
+    assert laid.names[-1] == -1
 
 
 def test_no_descriptors_have_no_words():

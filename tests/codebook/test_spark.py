@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from resight.codebook import kmeans
 from resight.codebook import spark as codebook_spark
 from resight.codebook.kmeans import fit_centroids
 from resight.codebook.medians import draw_projection, project, word_medians
@@ -77,8 +78,11 @@ def test_no_descriptors_are_refused(spark, tmp_path, images):
         write_sample(described(spark, images, [20]), str(tmp_path), **options)
 
 
-@pytest.mark.parametrize("block_words", [1, 3, 100])
-def test_iterations_by_tasks_equal_those_of_one_process(spark, tmp_path, monkeypatch, images, block_words):
+@pytest.mark.parametrize(("block_words", "most_exact"), [(1, 1024), (3, 1024), (100, 4)])
+def test_iterations_by_tasks_equal_those_of_one_process(
+    spark, tmp_path, monkeypatch, images, block_words, most_exact
+):
+    monkeypatch.setattr(kmeans, "TRAINING_EXACT_WORDS", most_exact)
     monkeypatch.setattr(codebook_spark, "PART_ROWS", 60)
     rows = described(spark, images, range(21))
     drawn = write_sample(rows, str(tmp_path), dtype="float16", n_points=10**6, k=7, seed=1)

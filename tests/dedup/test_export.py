@@ -25,11 +25,13 @@ ROW = {
 
 def export(folder, *changes):
     table = pa.Table.from_pylist([ROW | change for change in changes], EXPORTED)
-    files = [folder / "gone.csv", folder / "gone.jsonl"]
+    files = [folder / "gone.csv", folder / "gone.jsonl", folder / "gone.json"]
     assert write_list(table.to_batches(max_chunksize=2), files) == len(changes)
     with files[0].open(encoding="utf-8", newline="") as stream:
         cells = list(csv.DictReader(stream))
-    return cells, [json.loads(line) for line in files[1].read_text("utf-8").splitlines()]
+    objects = json.loads(files[2].read_text("utf-8"))
+    assert objects == [json.loads(line) for line in files[1].read_text("utf-8").splitlines()]
+    return cells, objects
 
 
 @pytest.mark.parametrize("uri", ["=cmd()", "+1", "-rf", "@eaDir/x", "\tx", "\rx", "\nx", "\uff1dx", " =x"])
@@ -95,11 +97,11 @@ def test_a_failure_leaves_the_old_list_and_nothing_else(tmp_path):
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     wrong = pa.table({"uri": ["x"]}).to_batches()
     with pytest.raises(ValueError, match="expected columns"):
-        write_list(wrong, [tmp_path / "gone.csv"])
+        write_list(wrong, [tmp_path / "gone.csv", tmp_path / "gone.json"])
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_an_unknown_suffix_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(ValueError, match=r"\.csv or \.jsonl"):
+    with pytest.raises(ValueError, match=r"\.csv, \.json, \.jsonl"):
         write_list([], [tmp_path / "gone.csv", tmp_path / "gone.xlsx"])
     assert not list(tmp_path.iterdir())

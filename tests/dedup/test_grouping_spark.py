@@ -4,6 +4,7 @@ import pytest
 from resight.dedup.grouping.spark import group_pairs
 from resight.dedup.groups import GroupRule, cosine_measure
 from resight.dedup.keep import explain_kept, parse_policy
+from resight.dedup.naming.spark import complete_pairs
 from resight.dedup.spark import find_pairs, list_removable, represent_copies
 from resight.store import spark_schema
 from resight.tables import DUPLICATE_GROUPS, DUPLICATE_PAIRS, IMAGES
@@ -177,7 +178,8 @@ def test_the_list_names_all_but_the_kept_with_their_relation(spark, frames):
 
 
 def test_rows_have_the_columns_of_their_tables(frames):
-    for frame, table in zip(frames, (DUPLICATE_PAIRS, DUPLICATE_GROUPS), strict=True):
+    complete = complete_pairs(frames[0]), frames[1]
+    for frame, table in zip(complete, (DUPLICATE_PAIRS, DUPLICATE_GROUPS), strict=True):
         stated = {field.name: field.dataType for field in spark_schema(table).fields}
         assert {field.name: field.dataType for field in frame.schema.fields} == stated
 

@@ -141,3 +141,15 @@ def test_one_centre_with_100000_members_is_one_group():
     n = 100_001
     links = np.column_stack([np.zeros(n - 1, np.int64), np.arange(1, n)])
     assert not split(n, links, np.full(n - 1, 0.95), 0.9).kept.any()
+
+
+def test_a_full_group_takes_the_most_similar_and_the_rest_form_their_own():
+    order = np.arange(5)
+    pairs = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 4]])
+    similarity = np.float32([0.7, 0.9, 0.8, 0.8, 0.95])
+    found = split_component(order, pairs, similarity, unknown_measure, min_similarity=0.5, max_size=3)
+    assert found.kept.tolist() == [0, 1, 0, 0, 1]  # of 3 and 4, equally similar, the first is taken
+    assert list(zip(found.cut_image.tolist(), found.cut_kept.tolist(), strict=True)) == [(1, 0), (4, 0)]
+    assert found.cut_similarity.tolist() == pytest.approx([0.7, 0.8])
+    alone = split_component(order, pairs, similarity, unknown_measure, min_similarity=0.5, max_size=1)
+    assert alone.kept.tolist() == [0, 1, 2, 3, 4]

@@ -1,5 +1,6 @@
 """An index of real photos against the kernels, and against a rebuild after every change."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from PIL import Image
 import resight
 from resight.asmk.across import merge_entries
 from resight.asmk.aggregate import aggregate_image
+from resight.asmk.growth import choose_rewritten
 from resight.asmk.kernel import Entries, raw_scores
-from resight.asmk.shard import ShardFiles
+from resight.asmk.shard import CorruptShardError, ShardFiles
 from resight.codebook.model import Codebook
 from resight.codebook.quantize import assign
 from resight.config import SettingError
@@ -27,8 +29,19 @@ from resight.jobs.fit_model import FitConfig
 from resight.jobs.fit_model import main as fit
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
+from resight.jobs.search import SearchConfig
+from resight.jobs.search import main as search
 from resight.store import TableStore
-from resight.tables import ENTRIES, IMAGE_STATS, IMAGES, LOCAL_DESCRIPTORS, MODELS, SHARDS, WORD_STATS
+from resight.tables import (
+    ENTRIES,
+    IMAGE_STATS,
+    IMAGES,
+    LOCAL_DESCRIPTORS,
+    MODELS,
+    RESULTS,
+    SHARDS,
+    WORD_STATS,
+)
 from resight.workspace import Workspace
 from tests.asmk import oracles
 from tests.pictures import save_collection, save_photo
@@ -166,6 +179,66 @@ def test_images_that_match_answer_by_common_codes(store, built):
     shards = shards_of(store, "merged")[0]
     assert shards == {key: [bytes(c)] for key, c in zip(own, merged, strict=True)}
     assert (merged != codes).any()
+    check_ranked_by_common_codes(store, words, images, codes, merged)
+
+
+def check_ranked_by_common_codes(store, words, images, codes, merged):
+    """A query keeps its own codes and meets the common ones; norms are those of the images' words."""
+    ids, owners = np.unique(images, return_inverse=True)
+    stats = store.reader.read(IMAGE_STATS, "merged").sort_by("image_id")
+    weights = np.zeros(K)
+    for row in store.reader.read(WORD_STATS, "merged").to_pylist():
+        weights[row["word_id"]] = row["idf"]
+    own, base = Entries(words, owners, codes, 128), Entries(words, owners, merged, 128)
+    found = resight.open(store.workspace.root, index="merged").search(ids, method="asmk", assignments=1)
+    norms = stats["norm"].to_numpy()
+    for row in found.results.to_pylist():
+        raw = raw_scores(own.take(owners == row["query"]), base, weights, n_images=len(ids))
+        at = int(np.searchsorted(ids, row["image_id"]))
+        assert row["score"] == pytest.approx(norms[row["query"]] * norms[at] * raw[at], abs=1e-5)
+
+
+@pytest.mark.parametrize(("aggregate", "values"), [(True, "float32"), (False, "float16")])
+def test_unit_vectors_score_as_the_definition_by_the_job_and_without_spark(store, built, aggregate, values):
+    name, variant = f"real-{values}", "asmk" if aggregate else "smk"
+    build(store, IndexConfig(aggregate=aggregate, values=values, shard_images=4), Options(name=name))
+    kept = store.reader.read(LOCAL_DESCRIPTORS, "whole").sort_by("image_id")
+    offsets, _, vectors = join_features(kept, "float16")
+    sets = [vectors[a:b].astype("f4") for a, b in itertools.pairwise(offsets)]
+    C, ids = codebook_of(store).centroids, kept["image_id"].to_pylist()
+    base = [oracles.describe(X, C, variant) for X in sets]
+    weights = oracles.weigh(base, K)
+    asked = [oracles.describe(X, C, variant, m=3) for X in sets]
+    settings = {"method": "asmk", "depth": "all", "assignments": 3}
+    found = resight.open(store.workspace.root, index=name).search(ids, **settings).results.to_pylist()
+    assert len(found) == 30
+    for row in found:
+        expected = oracles.similarity(asked[row["query"]], base[ids.index(row["image_id"])], weights)
+        assert row["score"] == pytest.approx(expected, abs=1e-5 if values == "float32" else 2e-3)
+    search(store, SearchConfig(queries_from="collection", index=name, **settings))
+    rows = store.reader.read(RESULTS).to_pylist()
+    by_job = {(row["query_id"], row["image_id"]): row["score"] for row in rows}
+    by_reader = {(ids[row["query"]], row["image_id"]): row["score"] for row in found}
+    assert by_job == pytest.approx(by_reader, abs=1e-6)
+    with pytest.raises(SettingError, match="method: hqe compares bits"):
+        resight.open(store.workspace.root, index=name).search(ids[:1], method="hqe")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip"])
+def test_a_damaged_shard_is_named_and_never_searched(store, built, damage):
+    build(store, IndexConfig(idf=False, alpha=2.0 + len(damage)), Options(name=damage))
+    path = store.reader.read(SHARDS, damage)["path"][0].as_py()
+    file = Path(store.workspace.root, path, "codes.npy")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data) if damage == "flip" else bytes(data[:-1]))
+    ids = store.reader.read(IMAGES)["image_id"].to_pylist()
+    with pytest.raises(CorruptShardError, match=path):
+        resight.open(store.workspace.root, index=damage).search(ids, method="asmk")
+    n_runs = len(store.workspace.runs())
+    with pytest.raises(Exception, match=f"CorruptShardError.*{path}"):
+        search(store, SearchConfig(queries_from="collection", method="asmk", index=damage))
+    assert len(store.workspace.runs()) == n_runs
 
 
 def test_a_collection_that_changed_equals_its_rebuild(spark, tmp_path, monkeypatch):
@@ -198,13 +271,14 @@ def located(store, name):
 
 
 def check_untouched(store, before, after):
-    """Shards without a changed image stay unless more than half of their images are gone."""
+    """Shards without a changed image stay unless most of their images are gone, or they are small."""
     live = set(store.reader.read(IMAGE_STATS, "grown")["image_id"].to_pylist())
     uris = {row["image_id"]: row["uri"] for row in store.reader.read(IMAGES).to_pylist()}
-    for path, ids in before.items():
-        changed = any(uris[i] == "flower.jpg" for i in ids)
-        mostly_gone = 2 * sum(i in live for i in ids) < len(ids)
-        assert (path in after) == (not changed and not mostly_gone)
+    changed = frozenset(path for path, ids in before.items() if any(uris[i] == "flower.jpg" for i in ids))
+    held = {path: len(ids) for path, ids in before.items()}
+    left = {path: sum(i in live and uris[i] != "flower.jpg" for i in ids) for path, ids in before.items()}
+    rewritten = choose_rewritten(left, held, 3, limit=3, outdated=changed)
+    assert {path for path in before if path not in after} == rewritten
 
 
 def check_empty(store, shards):

@@ -50,3 +50,5 @@ def test_images_that_come_and_go_change_only_their_lists(spark, tmp_path):
         order = [(name, "ascending") for name in key]
         rows = [store.reader.read(table).sort_by(order).to_pylist() for store in (grown, anew)]
         assert [row for row in rows[0] if row[key[0]] not in gone] == rows[1]
+    smaller = bring(grown, file, names[60:].tolist(), X[60:])
+    assert smaller.run.notes["lists"] == "all", "too many left to renew single lists"

@@ -25,7 +25,7 @@ from tests.pictures import save_collection, save_photo
 @pytest.fixture
 def store(request, spark, tmp_path):
     table_format = getattr(request, "param", "parquet")
-    return TableStore(Workspace.open(str(tmp_path / "w"), table_format, create=True), spark)
+    return TableStore(Workspace.open((tmp_path / "w").as_uri(), table_format, create=True), spark)
 
 
 on_both_formats = pytest.mark.parametrize("store", ["delta", "parquet"], indirect=True)
@@ -144,6 +144,23 @@ def test_sources_of_every_kind_share_a_workspace(store, tmp_path):
     by_uri = dict(zip(rows["uri"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))
     assert by_uri["china.jpg"] == by_uri["shard-0.tar/0001.jpg"]
     assert len(store.reader.read(SOURCES)) == 3
+
+
+def test_a_manifest_of_files_that_all_lie_elsewhere_is_an_error_that_names_the_root(store, tmp_path):
+    folder = save_collection(tmp_path / "photos", ["china", "flower"])
+    manifest = tmp_path / "lists/all.csv"
+    manifest.parent.mkdir()
+    manifest.write_text(f"uri\n{folder / 'flower.jpg'}\n../photos/china.jpg\n")
+    with pytest.raises(
+        SettingError, match=r"--root: every uri of .*all\.csv leads out of .*lists, such as '\.\./"
+    ):
+        ingest(store, IngestConfig(source=str(manifest)))
+    assert store.workspace.runs() == []
+    assert not (tmp_path / "w/tables").exists()
+    manifest.write_text("uri\nflower.jpg\n../photos/china.jpg\n")
+    ingest(store, IngestConfig(source=str(manifest), root=str(folder)))
+    statuses = {uri: row["status"] for uri, row in rows_of(store, "status").items()}
+    assert statuses == {"flower.jpg": "ok", "../photos/china.jpg": "outside_source"}
 
 
 @on_both_formats

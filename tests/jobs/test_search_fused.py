@@ -2,19 +2,26 @@
 
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
+import resight
 from resight.config import SettingError
 from resight.job import Options
 from resight.jobs.build_graph import GraphConfig
 from resight.jobs.build_graph import main as build_graph
+from resight.jobs.build_index import IndexConfig
+from resight.jobs.build_index import main as build_index
 from resight.jobs.extract_features import ExtractConfig
 from resight.jobs.extract_features import main as extract_features
+from resight.jobs.ingest_images import IngestConfig
+from resight.jobs.ingest_images import main as ingest
 from resight.jobs.search import SearchConfig
 from resight.jobs.search import main as search
-from resight.tables import EDGES, NEIGHBORS, RESULTS
+from resight.tables import EDGES, IMAGES, NEIGHBORS, RESULTS
 from tests.jobs.test_search_local import folder, read_answers, store  # noqa: F401
+from tests.verification.scenes import draw_scene
 
 VIEWS = {"a.png": "b.png", "b.png": "a.png", "c.png": "d.png", "d.png": "c.png"}
 
@@ -56,6 +63,29 @@ def test_every_image_of_the_collection_finds_its_other_view(fused):
     assert run.inputs["global_descriptors:colour"].startswith(run.parents["global_descriptors:colour"])
 
 
+def test_the_defaults_rank_alike_with_and_without_spark(fused, folder):  # noqa: F811
+    opened, asked = resight.open(fused.workspace.root, graph="joined"), sorted(VIEWS)
+    ids = {row["uri"]: row["image_id"] for row in fused.reader.read(IMAGES).to_pylist()}
+    search(fused, SearchConfig(method="fused", queries_from="collection", graph="joined"))
+    compare(read_answers(fused)[0], opened.search([ids[name] for name in asked], method="fused"), asked)
+    for settings in ({}, {"weighting": "adaptive", "n_verified": 2}, {"filter": ("uri=a.png", "uri=d.png")}):
+        conf = {"method": "fused", "depth": 4, **settings}
+        search(fused, SearchConfig(queries=str(folder / "queries"), graph="joined", **conf))
+        files = [folder / "queries" / f"{name}.png" for name in "qnx"]
+        found = opened.search(files, **conf)
+        compare(read_answers(fused)[0], found, ["q.png", "n.png", "x.png"])
+        assert [row == "ok" for row in found.queries["status"].to_pylist()] == [True, True, False]
+
+
+def compare(rankings, found, names):
+    """Answers of the reader are those of the job, in order and in score."""
+    rows = found.results.to_pylist()
+    for i, name in enumerate(names):
+        own = [row for row in rows if row["query"] == i]
+        assert [row["uri"] for row in own] == [uri for uri, _ in rankings[name]]
+        np.testing.assert_allclose([row["score"] for row in own], [s for _, s in rankings[name]], atol=1e-5)
+
+
 def test_query_files_that_lack_keypoints_or_cannot_be_read(fused, folder, tmp_path):  # noqa: F811
     rankings, queries = run_search(fused, queries=str(folder / "queries"), graph="joined")
     assert {uri for uri, _ in rankings["q.png"][:2]} == {"a.png", "b.png"}
@@ -82,7 +112,7 @@ def test_a_graph_without_colour_differs_and_has_no_such_parent(fused):
     plain = build_graph(fused, graph_config(), named("plain")).run
     joined = fused.workspace.find_build(EDGES, "joined")
     assert "global_descriptors:colour" in joined.parents
-    assert sorted(plain.parents) == ["global_descriptors", "results"]
+    assert sorted(plain.parents) == ["global_descriptors", "queries", "results"]
     weights = [fused.reader.read(EDGES, name)["affinity"].to_numpy() for name in ("plain", "joined")]
     assert len(weights[0])
     assert weights[0].tolist() != weights[1].tolist()
@@ -105,3 +135,49 @@ def test_searches_that_do_not_suffice_are_refused(fused):
     with pytest.raises(SettingError, match="colour: only for --of fused"):
         GraphConfig.from_mapping({"colour": "hues"})
     assert fused.workspace.find_build(NEIGHBORS, "joined").settings["of"] == "fused"
+    for name in ("missing", "joined"):
+        with pytest.raises(SettingError, match="no build of"):
+            resight.open(fused.workspace.root, graph="joined", also=name).search(1, method="fused")
+    with pytest.raises(SettingError, match="also: only for the method fused"):
+        SearchConfig.from_mapping({"queries_from": "collection", "also": "sees"})
+
+
+def test_a_further_index_is_an_ingredient_of_graph_and_search(fused, folder):  # noqa: F811
+    conf = {"queries": str(folder / "queries"), "graph": "joined"}
+    search(
+        fused, SearchConfig(method="hqe", depth=101, hqe_matches=2, queries=conf["queries"]), named("more")
+    )
+    plain = run_search(fused, **conf)[0]
+    with_more = run_search(fused, **conf, also="more")[0]
+    assert {uri for uri, _ in with_more["q.png"][:2]} == {"a.png", "b.png"}
+    assert with_more != plain
+    opened = resight.open(fused.workspace.root, graph="joined", also="more")
+    settings = {"depth": "all", "alpha": 0.1, "verified_weight": 1.0}
+    found = opened.search([folder / "queries" / "q.png"], method="fused", **settings)
+    compare(with_more, found, ["q.png"])
+    with pytest.raises(SettingError, match="--also: 'sees' is no search of the very same queries"):
+        run_search(fused, **conf, also="sees")
+    search(fused, SearchConfig(method="asmk", queries=conf["queries"], depth=5), named("flat"))
+    with pytest.raises(SettingError, match=r"--also: 'flat' must be a search with .* --depth 101"):
+        run_search(fused, **conf, also="flat")
+    both = build_graph(fused, graph_config(also="sees", also_weight=0.4), named("twice")).run
+    heavy = build_graph(fused, graph_config(fused_weight=0.8), named("heavy")).run
+    assert "results:also" in both.parents
+    edges = [fused.reader.read(EDGES, run.build_id) for run in (both, heavy)]
+    keys = [("src", "ascending"), ("dst", "ascending")]
+    assert edges[0].sort_by(keys).equals(edges[1].sort_by(keys))
+
+
+def test_an_image_that_came_since_the_search_is_refused(fused, folder):  # noqa: F811
+    cv2.imwrite(str(folder / "photos" / "g.png"), draw_scene(7, width=200, height=160))
+    ingest(fused, IngestConfig(source=str(folder / "photos")))
+    extract_features(fused, ExtractConfig(longer_side=64, pooling="spoc"))
+    with pytest.raises(SettingError, match=r"--ranked: 1 images with descriptors did not ask in .*'sees'"):
+        build_graph(fused, graph_config())
+    build_index(fused, IndexConfig(shard_images=2, idf=False))
+    search(fused, SearchConfig(queries_from="collection", method="asmk", depth=101), named("sees"))
+    grown = build_graph(fused, graph_config()).run
+    assert grown.outputs["nodes"].n_rows == 6
+    found = run_search(fused, queries_from="collection", graph="plain")[0]
+    assert {name: found[name][0][0] for name in VIEWS} == VIEWS
+    assert len(found["g.png"]) == 5

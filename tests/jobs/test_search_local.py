@@ -107,6 +107,31 @@ def test_query_files_are_ranked_by_the_job_as_by_the_reader(store, folder, metho
     assert flags[2]["status"] == queries["x.png"]["status"]
 
 
+def test_boxes_ask_by_the_keypoints_inside(store, folder, tmp_path):
+    boxes = [(0, 0, 90, 120), (40, 60, 160, 200), None]
+    rows = [f"q.png,{','.join(map(str, box)) if box else ',,,'}" for box in boxes]
+    manifest = tmp_path / "boxes.csv"
+    manifest.write_text("\n".join(["uri,y0,x0,y1,x1", *rows]))
+    conf = {"method": "asmk", "depth": "all", "assignments": 2}
+    search(store, SearchConfig(queries=str(manifest), root=str(folder / "queries"), **conf))
+    queries = {row["query_id"]: row for row in store.reader.read(QUERIES).to_pylist()}
+    opened, file = resight.open(store.workspace.root), folder / "queries" / "q.png"
+    found = opened.search([file] * 3, boxes=boxes, **conf).results.to_pylist()
+    scores = {(row["query"], row["image_id"]): row["score"] for row in found}
+    for row in store.reader.read(RESULTS).to_pylist():
+        box = tuple(queries[row["query_id"]][name] for name in ("y0", "x0", "y1", "x1"))
+        place = boxes.index(box if box[0] is not None else None)
+        assert row["score"] == pytest.approx(scores[place, row["image_id"]], abs=1e-6)
+    assert len({tuple(s for (q, _), s in sorted(scores.items()) if q == i) for i in range(3)}) == 3
+    for boxes, message in (
+        ([None], "1 boxes for 2"),
+        ((0, 0, 0, 5), "a box is"),
+        ([None, (0, 0, 1, 1)], "belongs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            opened.search([file, 5] if len(boxes) < 3 else [file], boxes=boxes, method="asmk")
+
+
 def compare_with_reader(store, rankings):
     """Ask for the same images by their ids: the stored keypoints, or the files, give the same answers."""
     ids = {row["uri"]: row["image_id"] for row in store.reader.read(IMAGES).to_pylist()}

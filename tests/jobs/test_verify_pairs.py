@@ -8,12 +8,15 @@ import pytest
 
 from resight.config import SettingError
 from resight.context import LossError
+from resight.job import Options
 from resight.jobs.build_graph import GraphConfig
 from resight.jobs.build_graph import main as build_graph
 from resight.jobs.extract_features import ExtractConfig
 from resight.jobs.extract_features import main as describe
 from resight.jobs.extract_local_features import ExtractLocalConfig
 from resight.jobs.extract_local_features import main as extract
+from resight.jobs.fit_model import FitConfig
+from resight.jobs.fit_model import main as fit
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
 from resight.jobs.verify_pairs import VerifyConfig
@@ -89,6 +92,20 @@ def test_pairs_of_a_file_are_verified_kept_and_renewed(store, tmp_path):
     after = {"".join(sorted(pair)): row for pair, row in read_rows(store).items()}
     assert set(after) == {"ab", "bc", "ad"}
     assert after["ab"] == row
+
+
+def test_matches_inside_a_visual_word(store, tmp_path):
+    fit(store, FitConfig(kind="codebook", words=8, points_per_word=3, iterations=2), Options(name="eight"))
+    file = write_list(tmp_path, "ab", "ac")
+    verify(store, VerifyConfig(candidates="file", pairs=file, words="eight"), Options(name="words"))
+    by_words = {"".join(sorted(pair)): row for pair, row in read_rows(store).items()}
+    verify(store, VerifyConfig(candidates="file", pairs=file))
+    by_ratio = {"".join(sorted(pair)): row for pair, row in read_rows(store).items()}
+    assert by_words["ab"]["n_inliers"] > 15
+    assert by_words["ab"]["n_matches"] != by_ratio["ab"]["n_matches"]
+    assert by_words["ac"]["n_inliers"] < 8
+    with pytest.raises(SettingError, match="no build of 'models' is called 'nine'"):
+        verify(store, VerifyConfig(candidates="file", pairs=file, words="nine"))
 
 
 def test_an_altered_photo_is_verified_again(store, tmp_path):

@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from resight.arrow import lists_to_arrow
+from resight.reader import Reader
 from resight.report.collect import collect_report
 from resight.report.page import render_page
 from resight.report.source import read_scattered, sample_ids
@@ -159,6 +160,56 @@ def test_histogram_counts_the_nearest_neighbour_of_every_photo(committed):
     assert found.counts[-1] == 1
     assert found.edges[0] <= 0.3 <= found.edges[-1] == pytest.approx(1)
     assert len(found.counts) <= 50
+
+
+def test_histogram_of_a_large_collection_is_that_of_a_sample(committed, monkeypatch):
+    monkeypatch.setattr("resight.report.collect.HISTOGRAM_SAMPLE", 7)
+    nearest = np.linspace(0.5, 0.99, 40)
+    committed.commit("build-graph", neighbors(range(40), [[(i + 1, nearest[i])] for i in range(40)]))
+    found = section(committed.reader, "similarities", seed=3)
+    assert (found.n_sampled, found.n_photos) == (7, 40)
+    drawn = nearest[sample_ids(np.arange(40), 7, seed=3)]
+    np.testing.assert_array_equal(found.counts, np.histogram(drawn, found.edges)[0])
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_the_page_is_the_same_however_its_tables_are_streamed(committed, rng, monkeypatch, size):
+    commit_everything(committed, rng.permutation(60) + 1)
+    expected = collect_report(committed.reader, n_groups=4, n_neighbours=5)
+    whole = Reader.batches
+
+    def in_pieces(self, *args, **options):
+        for batch in whole(self, *args, **options):
+            yield from (batch.slice(i, size) for i in range(0, len(batch), size))
+
+    monkeypatch.setattr(Reader, "batches", in_pieces)
+    monkeypatch.setattr("resight.report.source.IDS_AT_ONCE", 4)
+    assert collect_report(committed.reader, n_groups=4, n_neighbours=5) == expected
+
+
+def commit_everything(committed, ids):
+    """Commit images of which every fifth failed, groups of 2 to 6, a graph and pairs kept apart."""
+    status = ["undecodable" if i % 5 == 0 else "ok" for i in ids]
+    errors = [f"{'short' if i % 2 else 'odd'} by {i}" if i % 5 == 0 else None for i in ids]
+    facts = {"status": status, "error": errors, "n_bytes": ids.tolist()}
+    committed.commit("ingest-images", images(ids.tolist(), **facts))
+    vectors = {"image_id": ids.tolist(), "status": ["nan" if i % 10 < 2 else "ok" for i in ids]}
+    committed.commit("extract-features", (GLOBAL_DESCRIPTORS, vectors))
+    committed.commit("build-graph", neighbors(ids.tolist(), [[(1 + i % 60, i / 61)] for i in ids]))
+    parts = np.split(np.sort(ids), [2, 5, 9, 14, 20, 22, 25])[:-1]
+    pairs = {"image_a": ids[::2].tolist(), "image_b": ids[1::2].tolist(), "relation": ["near"] * 30}
+    pairs |= {"similarity": (ids[::2] / 61).tolist(), "cut": ["unlike" if i % 3 else None for i in ids[::2]]}
+    members = [[(int(i), i == part[0], i / 61) for i in part] for part in parts]
+    committed.commit("find-duplicates", groups(*members), (DUPLICATE_PAIRS, pairs))
+
+
+def test_reasons_beyond_a_limit_are_counted_and_not_told_apart(committed, monkeypatch):
+    monkeypatch.setattr("resight.report.collect.MAX_KINDS", 2)
+    errors = ["a", "b", "c", "b", "c", "c"]
+    committed.commit("ingest-images", images(list(range(6)), status=["undecodable"] * 6, error=errors))
+    (failure,) = section(committed.reader, "failures").failures
+    assert [(r.text, r.n_images) for r in failure.reasons] == [("b", 2), ("a", 1)]
+    assert (failure.n_images, failure.n_reasons) == (6, 2)
 
 
 def test_failures_count_a_broken_image_once(committed):

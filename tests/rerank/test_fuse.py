@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from resight.rerank.fuse import (
+    Weighting,
+    adapt_weight,
     best_of,
     calibrate_scores,
     choose_candidates,
@@ -38,6 +40,35 @@ def test_without_support_of_words_similarity_alone_ranks(rng):
     np.testing.assert_array_equal(fuse_scores(similarity, calibrate_scores(np.zeros(40), 0.0)), similarity)
     strong = calibrate_scores(np.full(40, 5.0), 1.0)
     np.testing.assert_allclose(fuse_scores(similarity, strong), similarity + 0.8)
+
+
+def test_a_steep_ranking_weighs_more_than_a_flat_one(rng):
+    noise = np.sort(rng.normal(0.2, 0.02, 500))[::-1]
+    steep = np.append([0.9, 0.8, 0.7], noise)  # three matches far above strangers
+    flat = np.linspace(0.9, 0.2, 503)  # everything is a little alike
+    assert adapt_weight(flat, steep) == 2
+    assert adapt_weight(steep, flat) == 0.5
+    assert adapt_weight(steep, 7 * steep + 3) == pytest.approx(1)
+    assert adapt_weight(rng.permutation(flat), rng.permutation(steep)) == 2
+    assert 0.5 <= adapt_weight(noise, np.zeros(0)) <= adapt_weight(noise, steep) <= 2
+    frozen, adaptive = Weighting(0.4, 0.3), Weighting(0.4, 0.3, adaptive=True)
+    assert [frozen.weigh(place, flat, steep) for place in (0, 1, 2)] == [0.4, 0.3, 0.3]
+    assert [adaptive.weigh(place, flat, steep) for place in (0, 1)] == [0.8, 0.6]
+
+
+def test_a_confident_index_outranks_a_confidently_wrong_similarity(rng):
+    n, right = 300, 17
+    similarity = np.linspace(0.55, 0.3, n)  # the nearest are strangers, all alike
+    scores = 0.02 * rng.random(n)
+    scores[right], similarity[right] = 0.04, 0.31
+    threshold = find_threshold(np.sort(scores)[::-1], n)
+    ranks = []
+    for weighting in (Weighting(0.2), Weighting(0.2, adaptive=True)):
+        weight = weighting.weigh(0, similarity, scores)
+        fused = fuse_scores(similarity, calibrate_scores(scores, threshold), weight)
+        ranks.append(int((fused > fused[right]).sum()))
+    assert ranks[0] > 30
+    assert ranks[1] == 0
 
 
 def test_candidates_are_the_best_of_both_rankings(rng):

@@ -18,8 +18,11 @@ from tests.search.collections import save_collection
 MOMENT = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def commit(workspace, sequence, job, tables, **facts):
-    """Write tables, a version of each named by the number of the run, and commit it."""
+def commit(workspace, sequence, job, tables, *, properties=None, **facts):
+    """Write tables, a version of each named by the number of the run, and commit it.
+
+    ``properties`` are those of some of the tables, by their names.
+    """
     has_builds = any(table.has_builds for table in tables)
     build, version, outputs = job if has_builds else COLLECTION, f"v{sequence}", {}
     for table, columns in tables.items():
@@ -29,7 +32,7 @@ def commit(workspace, sequence, job, tables, **facts):
         folder = Path(files.join(workspace.table_uri(table), build, version))
         folder.mkdir(parents=True)
         pq.write_table(pa.table(arrays, schema=pa.schema(fields)), folder / "rows.parquet")
-        outputs[table.name] = Output(version, version, n)
+        outputs[table.name] = Output(version, version, n, (properties or {}).get(table.name, {}))
     times = {"started_at": MOMENT, "committed_at": MOMENT.replace(minute=sequence)}
     named = {"name": job, "sequence": sequence, "written": tuple(outputs)}
     run = Run(run_id=version, job=job, build_id=build, outputs=outputs, **named, **times, **facts)

@@ -7,8 +7,8 @@ import pytest
 from resight.arrow import vectors_to_arrow
 from resight.knn.copies import to_offsets
 from resight.search.collection import SearchFiles
+from resight.search.found import join_regions
 from resight.search.rank import QueryRegions, answer_queries
-from resight.search.reader import join_regions
 from resight.search.regions import load_region_files
 from resight.search.settings import SearchSettings
 from resight.search.spark import search, unpack_results

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 
+from resight.codebook.model import Codebook
+from resight.codebook.quantize import assign
 from resight.features.local.points import LocalFeatures
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import prepare_photo, verify_pair
@@ -64,6 +66,24 @@ def test_mirrored_copies_are_found_when_asked_for(scene):
     assert found.n_inliers > 3 * verify_pair(photo(scene), photo(mirrored), AFFINE).n_inliers
     plain = verify_pair(photo(scene, settings), photo(scene, settings), settings)
     assert np.linalg.det(plain.transform) > 0
+
+
+def test_keypoints_of_different_words_never_match(scene, rng):
+    own = describe(scene)
+    codebook = Codebook(own.vectors[rng.choice(len(own.vectors), 12, replace=False)])
+    words = assign(own.vectors, codebook)[:, 0]
+    turned = describe(warp_scene(scene, VIEWS[0], (320, 240)))
+    a, b = (prepare_photo(one, (320, 240), AFFINE, codebook) for one in (own, turned))
+    np.testing.assert_array_equal(a.features.words, words[: AFFINE.max_keypoints])
+    by_words, by_all = verify_pair(a, b, AFFINE), verify_pair(photo(scene), photo_of(turned), AFFINE)
+    assert by_words.n_inliers > 0.5 * by_all.n_inliers > 20
+    np.testing.assert_allclose(apply(by_words.transform, CORNERS), apply(VIEWS[0], CORNERS), atol=3)
+    empty = prepare_photo(NOTHING, (320, 240), AFFINE, codebook)
+    assert verify_pair(a, empty, AFFINE).n_matches == 0
+
+
+def photo_of(features):
+    return prepare_photo(features, (320, 240), AFFINE)
 
 
 def test_strangers_have_few_inliers(scene):

@@ -6,8 +6,9 @@ projection of Hamming embedding it is the form that HOW uses (Tolias, Jenicek, C
 
 Modules: ``binarize`` (signs as bits, Hamming distances), ``aggregate`` (the descriptors of an image to its
 entries), ``kernel`` (selectivity, similarities of all four variants), ``statistics`` (weights of words,
-norms), ``across`` (aggregation over images), ``work`` (a chunk of images to entries), ``spark`` (tables of an
-index and its shards), ``merging`` (aggregation over images by tasks), ``shard`` (an inverted file on disk),
-``score`` and ``search`` (queries against shards), ``searching`` (what a search opens). Reads ``images``,
-``models``, ``local_descriptors``; writes ``entries``, ``word_stats``, ``image_stats``, ``shards``.
+norms), ``growth`` (which shards are written again), ``across`` (aggregation over images), ``work`` (a chunk
+of images to entries), ``spark`` (tables of an index and its shards), ``merging`` (aggregation over images by
+tasks), ``shard`` (an inverted file on disk), ``score`` and ``search`` (queries against shards), ``searching``
+(what a search opens). Reads ``images``, ``models``, ``local_descriptors``; writes ``entries``,
+``word_stats``, ``image_stats``, ``shards``.
 """

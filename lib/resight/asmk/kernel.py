@@ -10,9 +10,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resight.asmk.binarize import count_differences
+from resight.asmk.binarize import code_bytes, count_differences
 
-__all__ = ["Entries", "Selectivity", "lookup_table", "max_distance", "raw_scores", "self_scores", "sigma"]
+__all__ = [
+    "Entries",
+    "Rule",
+    "Selectivity",
+    "Values",
+    "lookup_table",
+    "max_distance",
+    "raw_scores",
+    "self_scores",
+    "sigma",
+]
 
 
 class Selectivity(NamedTuple):
@@ -23,6 +33,29 @@ class Selectivity(NamedTuple):
 
 
 CUBE = Selectivity()
+Rule = np.ndarray | Selectivity  # what a pair counts: by the distance of its codes, or by its inner product
+
+
+class Values(NamedTuple):
+    """What is stored of an entry: ``n_bits`` packed signs, or a unit vector (``d``,) of ``dtype``.
+
+    >>> Values(20).width, Values(0, 4, "float32").width
+    (3, 16)
+    """
+
+    n_bits: int
+    d: int = 0
+    dtype: str = "uint8"
+
+    @property
+    def width(self) -> int:
+        """Bytes of an entry."""
+        return self.d * np.dtype(self.dtype).itemsize if self.d else code_bytes(self.n_bits)
+
+    def read(self, flat: np.ndarray) -> np.ndarray:
+        """Give packed entries (m * width,) uint8 as rows (m, ceil(n_bits / 8)) or (m, d)."""
+        rows = np.ascontiguousarray(flat).reshape(-1, self.width)
+        return rows.view(np.dtype(self.dtype).newbyteorder("<")) if self.d else rows
 
 
 class Entries(NamedTuple):

@@ -16,6 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from resight.asmk.kernel import Rule, Selectivity
 from resight.asmk.shard import Shard
 
 AHEAD = 12  # words between the request for a list and its use
@@ -24,7 +25,7 @@ UNITS = ((8, np.uint64), (4, np.uint32), (2, np.uint16), (1, np.uint8))
 
 
 def score_shard(
-    shard: Shard, words: np.ndarray, codes: np.ndarray, weights: np.ndarray, table: np.ndarray
+    shard: Shard, words: np.ndarray, codes: np.ndarray, weights: np.ndarray, table: Rule
 ) -> np.ndarray:
     """Score every image of a shard for one query, by packed codes.
 
@@ -37,7 +38,7 @@ def score_shard(
     weights : ndarray, (k,) float32
         Weight of every word of the codebook.
     table : ndarray, (B + 1,) float32
-        Value of a pair by its Hamming distance.
+        Value of a pair by its Hamming distance; the selectivity where entries are unit vectors.
 
     Returns
     -------
@@ -49,6 +50,8 @@ def score_shard(
     ValueError
         Codes of another width than the shard's, or of fewer bits than the table's.
     """
+    if isinstance(table, Selectivity):
+        return score_vectors(shard, words, codes, weights, alpha=table.alpha, tau=table.tau)
     scores, n_bytes = np.zeros(shard.n_images, np.float32), shard.codes.shape[1]
     if not len(words):
         return scores

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resight.asmk.aggregate import aggregate_image
+from resight.asmk.aggregate import aggregate_image, aggregate_vectors
 from resight.asmk.binarize import count_differences
+from resight.asmk.kernel import Rule, Selectivity, sigma
 from resight.asmk.score import score_shard
 from resight.asmk.searching.index import Index
 from resight.codebook.model import Codebook
@@ -20,7 +21,7 @@ from resight.topk import rank_order
 
 
 class Asked(NamedTuple):
-    """A query as an index takes it: words (q,) int32 ascending, packed codes (q, w) uint8."""
+    """A query as an index takes it: words (q,) int32 ascending, packed codes (q, w) or vectors (q, d)."""
 
     words: np.ndarray
     codes: np.ndarray
@@ -33,14 +34,22 @@ class Ranked(NamedTuple):
     scores: np.ndarray
 
 
-def encode_query(vectors: np.ndarray, codebook: Codebook, m: int, *, aggregate: bool = True) -> Asked:
-    """Give the words and codes of a query: each descriptor (n, d) counts in its ``m`` nearest words."""
+def encode_query(
+    vectors: np.ndarray, codebook: Codebook, m: int, *, aggregate: bool = True, real: bool = False
+) -> Asked:
+    """Give the words and codes of a query: each descriptor (n, d) counts in its ``m`` nearest words.
+
+    ``real``: unit vectors instead of codes.
+    """
     wide = np.asarray(vectors, np.float32).reshape(-1, codebook.d)
+    if real:
+        words = assign(wide, codebook, m)
+        return Asked(*aggregate_vectors(wide, words, codebook.centroids, aggregate=aggregate))
     return Asked(*aggregate_image(wide, assign(wide, codebook, m), codebook, aggregate=aggregate))
 
 
 def search_index(
-    queries: Sequence[Asked], own: np.ndarray, index: Index, table: np.ndarray, *, depth: int
+    queries: Sequence[Asked], own: np.ndarray, index: Index, table: Rule, *, depth: int
 ) -> list[Ranked]:
     """Rank the images of an index for every query, see `search_shards`; scores include the query's norm."""
     ranked = search_shards(queries, own, index, table, depth=depth, numbers=range(len(index.shards)))
@@ -52,7 +61,7 @@ def search_shards(
     queries: Sequence[Asked],
     own: np.ndarray,
     index: Index,
-    table: np.ndarray,
+    table: Rule,
     *,
     depth: int,
     numbers: Sequence[int],
@@ -123,15 +132,20 @@ def merge_ranked(parts: Sequence[Ranked], depth: int) -> Ranked:
     return Ranked(ids[order], scores[order])
 
 
-def query_norm(query: Asked, weights: np.ndarray, table: np.ndarray) -> float:
+def query_norm(query: Asked, weights: np.ndarray, table: Rule) -> float:
     """Norm of a query: ``(sum_c w_c M(Q_c, Q_c))^(-1/2)``, 0 where no word has a weight.
 
     Where every word occurs once, ``M = sigma(1) = 1``; else all pairs inside a word count.
     """
     words, starts, counts = np.unique(query.words, return_index=True, return_counts=True)
-    own = np.full(len(words), float(table[0]))
+    one = sigma(np.ones(1), table)[0] if isinstance(table, Selectivity) else table[0]
+    own = np.full(len(words), float(one))
     for i in np.flatnonzero(counts > 1):
         codes = query.codes[starts[i] : starts[i] + counts[i]]
-        own[i] = table[count_differences(codes, codes)].sum(dtype=np.float64)
+        if isinstance(table, Selectivity):
+            pairs = sigma(codes @ codes.T, table)
+        else:
+            pairs = table[count_differences(codes, codes)]
+        own[i] = pairs.sum(dtype=np.float64)
     total = float(weights[words].astype(np.float64) @ own) if len(words) else 0.0
     return total**-0.5 if total > 0 else 0.0

@@ -10,8 +10,7 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.arrow import arrow_to_lists, lists_to_arrow
-from resight.asmk.binarize import code_bytes
-from resight.asmk.kernel import CUBE, Entries, Selectivity, self_scores
+from resight.asmk.kernel import CUBE, Entries, Selectivity, Values, self_scores
 from resight.asmk.statistics import inverse_roots
 from resight.images.spark import start_tasks, task_numbers
 from resight.knn.matrix import map_array
@@ -27,23 +26,23 @@ WRITTEN = "shard int, n_images int, n_entries long, n_bytes long, sha256 string"
 
 @dataclass(frozen=True)
 class ShardPlace:
-    """Where the shards of a run are written, and how wide their codes and word numbers are."""
+    """Where the shards of a run are written, how many words there are, and what entries hold."""
 
     folder: str
     n_words: int
-    n_bits: int
+    values: Values
 
     def folder_of(self, shard: int) -> str:
         """Folder of one shard."""
         return files.join(self.folder, f"{shard:06d}")
 
 
-def unpack_entries(indexed: DataFrame, *, n_bits: int) -> DataFrame:
+def unpack_entries(indexed: DataFrame, *, values: Values) -> DataFrame:
     """Take the packed lists of `INDEXED` rows apart: `ENTRIES` rows, one per word and image.
 
     Without aggregation a row holds the codes of all descriptors of the image in the word, joined.
     """
-    width = code_bytes(n_bits)
+    width = values.width
 
     def unpack(batches: Batches) -> Batches:
         for batch in batches:
@@ -71,7 +70,7 @@ def run_starts(*keys: np.ndarray) -> np.ndarray:
 
 
 def norm_images(
-    entries: DataFrame, weights: np.ndarray, *, n_bits: int, n_images: int, selectivity: Selectivity = CUBE
+    entries: DataFrame, weights: np.ndarray, *, values: Values, n_images: int, selectivity: Selectivity = CUBE
 ) -> DataFrame:
     """Sum what the words of each image weigh: rows (image_id, n_words, norm) of images with entries.
 
@@ -87,12 +86,11 @@ def norm_images(
         Counts only where an entry holds several codes.
     """
     n_groups = max(1, -(-n_images // GROUP_IMAGES))
-    width = code_bytes(n_bits)
 
     def norm_group(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([("image_id", "ascending"), ("word_id", "ascending")])
         ids, owners = np.unique(rows["image_id"].to_numpy(), return_inverse=True)
-        listed = expand_codes(rows, owners, width, n_bits)
+        listed = expand_codes(rows, owners, values)
         own = self_scores(listed, weights, n_images=len(ids), selectivity=selectivity)
         columns = {"n_words": np.bincount(owners).astype(np.int32), "norm": inverse_roots(own)}
         return pa.table({"image_id": ids} | columns)
@@ -102,12 +100,12 @@ def norm_images(
     return grouped.applyInArrow(norm_group, "image_id long, n_words int, norm double")
 
 
-def expand_codes(rows: pa.Table, owners: np.ndarray, width: int, n_bits: int) -> Entries:
+def expand_codes(rows: pa.Table, owners: np.ndarray, values: Values) -> Entries:
     """Lay out `ENTRIES` rows with one line per code; ``owners`` (n,) numbers the image of each row."""
     bounds, flat = arrow_to_lists(rows["code"], "u1")
-    counts = np.diff(bounds) // width
+    counts = np.diff(bounds) // values.width
     words = np.repeat(rows["word_id"].to_numpy(), counts)
-    return Entries(words, np.repeat(owners, counts), flat.reshape(-1, width), n_bits)
+    return Entries(words, np.repeat(owners, counts), values.read(flat), values.n_bits)
 
 
 def list_images(spark: SparkSession, folders: Sequence[tuple[int, str]]) -> DataFrame:
@@ -146,7 +144,6 @@ def write_shards(placed: DataFrame, entries: DataFrame, target: ShardPlace) -> D
 
 def shard_writer(target: ShardPlace) -> Callable[[pa.Table], pa.Table]:
     """Make the function that writes the rows (shard, image_id, place, word_id, code) of one shard."""
-    width = code_bytes(target.n_bits)
 
     def write_one(rows: pa.Table) -> pa.Table:
         from resight.asmk.shard import write_shard  # compiled loops, which no command line waits for
@@ -160,7 +157,7 @@ def shard_writer(target: ShardPlace) -> Callable[[pa.Table], pa.Table]:
         rows = rows.filter(rows["word_id"].is_valid()).sort_by(
             [("place", "ascending"), ("word_id", "ascending")]
         )
-        found = expand_codes(rows, rows["place"].to_numpy(), width, target.n_bits)
+        found = expand_codes(rows, rows["place"].to_numpy(), target.values)
         listed = (found.words, found.owners, found.values)
         info = write_shard(target.folder_of(shard), *listed, ids, n_words=target.n_words)
         columns = {"shard": pa.array([shard], pa.int32()), "n_images": pa.array([info.n_images], pa.int32())}

@@ -56,12 +56,34 @@ def sum_entries(keys, starts, m, X, C):  # type: ignore[no-untyped-def]  # noqa:
 
 
 @numba.njit(cache=True, nogil=True)
+def pack_signs(total, code):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Write the signs of ``total`` (d,) into ``code``, the lowest bit first; 64 at a time."""
+    for start in range(0, total.size, 64):
+        stop, bits = min(start + 64, total.size), np.uint64(0)
+        for j in range(start, stop):
+            bits |= np.uint64(total[j] >= 0.0) << np.uint64(j - start)
+        for b in range(start >> 3, (stop + 7) >> 3):
+            code[b] = np.uint8(bits & np.uint64(255))
+            bits >>= np.uint64(8)
+
+
+@numba.njit(cache=True, nogil=True)
 def code_entries(keys, starts, m, X, C):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Give the packed signs (e, ceil(d / 8)) uint8 of the sums of the entries, the lowest bit first."""
+    """Give the packed signs (e, ceil(d / 8)) uint8 of the sums of the entries, the lowest bit first.
+
+    The difference of two numbers has the sign that its float64 has: a single residual needs no sum.
+    """
     d = X.shape[1]
-    codes, total = np.zeros((starts.size - 1, (d + 7) // 8), np.uint8), np.empty(d)
+    codes = np.zeros((starts.size - 1, (d + 7) // 8), np.uint8)
+    total, residual = np.empty(d), np.empty(d, X.dtype)
     for e in range(starts.size - 1):
-        add_items(keys[starts[e] : starts[e + 1]], m, X, C, total)
-        for j in range(d):
-            codes[e, j >> 3] |= np.uint8(total[j] >= 0.0) << np.uint8(j & 7)
+        if starts[e + 1] - starts[e] > 1:
+            add_items(keys[starts[e] : starts[e + 1]], m, X, C, total)
+            pack_signs(total, codes[e])
+        else:
+            key = keys[starts[e]]
+            x, c = X[(key & LOW) // m], C[key >> 32]
+            for j in range(d):
+                residual[j] = x[j] - c[j]
+            pack_signs(residual, codes[e])
     return codes

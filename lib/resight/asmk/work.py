@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pyarrow as pa
 
-from resight.asmk.aggregate import aggregate_image
+from resight.asmk.aggregate import aggregate_image, aggregate_vectors
 from resight.codebook.model import Codebook, CodebookFiles
 from resight.codebook.quantize import assign
 from resight.features.local.points import COLUMNS, join_features
@@ -17,7 +17,7 @@ from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 __all__ = ["INDEXED", "KEEP_ALL", "IndexWork", "describe_like", "rescue_indexed"]
 
 KEEP_ALL = -1
-PACKED = {"words": pa.binary(), "codes": pa.binary()}  # (e,) int32 ascending, (e, w) uint8
+PACKED = {"words": pa.binary(), "codes": pa.binary()}  # (e,) int32 ascending, (e, w) uint8 or (e, d)
 INDEXED = pa.schema([*LOCAL_DESCRIBED, *(pa.field(name, kind) for name, kind in PACKED.items())])
 STORED = ("image_id", "content_hash", "n_keypoints", "points", "vectors")
 
@@ -41,11 +41,14 @@ class IndexWork:
         One code per visual word, else one per descriptor.
     keep : int
         Strongest keypoints of an image that are given back beside its entries; `KEEP_ALL`: every one.
+    values : str
+        ``bits``, or the dtype of unit vectors that entries keep.
     """
 
     codebook: CodebookFiles
     aggregate: bool = True
     keep: int = 0
+    values: str = "bits"
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Index the images of ``rows``: `INDEXED` rows in some order.
@@ -90,7 +93,11 @@ class IndexWork:
 
     def pack_entries(self, X: np.ndarray, nearest: np.ndarray, codebook: Codebook) -> tuple[bytes, bytes]:
         """Pack the words and the codes of an image with the descriptors ``X`` (n, d)."""
-        words, codes = aggregate_image(X, nearest, codebook, aggregate=self.aggregate)
+        if self.values == "bits":
+            words, codes = aggregate_image(X, nearest, codebook, aggregate=self.aggregate)
+        else:
+            words, codes = aggregate_vectors(X, nearest, codebook.centroids, aggregate=self.aggregate)
+            codes = codes.astype(np.dtype(self.values).newbyteorder("<"))
         return words.astype("<i4").tobytes(), codes.tobytes()
 
     def keep_strongest(self, described: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:

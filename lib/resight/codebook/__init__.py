@@ -5,7 +5,8 @@ A visual word is a centroid; the words of a descriptor are its nearest centroids
 against the median of each word (Jégou, Douze, Schmid, ECCV 2008).
 
 Modules: ``model`` (what is stored and how workers map it), ``quantize`` (assignment, exact or over groups of
-centroids), ``kmeans`` (the iterations), ``medians`` (projection and thresholds), ``sample`` (which
-descriptors are drawn), ``plan`` (on one machine or over tasks), ``spark`` (the sample as files, sums and
-medians by tasks). Reads ``local_descriptors``; the codebook goes into ``models``.
+centroids), ``nearest`` and ``visit`` (its compiled loops), ``kmeans`` (the iterations), ``medians``
+(projection and thresholds), ``sample`` (which descriptors are drawn), ``plan`` (on one machine or over
+tasks), ``spark`` (the sample as files, sums and medians by tasks). Reads ``local_descriptors``; the codebook
+goes into ``models``.
 """

@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resight.codebook.quantize import Quantizer, tune_probes
+from resight.codebook.quantize import Quantizer, find_agreement
 
 __all__ = ["Fitted", "WordSums", "add_sums", "fit_centroids", "move_centroids", "sum_points"]
 
 STEP = 2.0**-10  # of the length of a centroid: how far the two halves of a large word lie apart
-TRAINING_AGREEMENT = 0.95  # with the exact assignment, while centroids still move
+TRAINING_EXACT_WORDS = 1024  # up to here all centroids are compared in every iteration
+TRAINING_AGREEMENT = 0.98  # with the exact assignment, while centroids still move
 TRAINING_SAMPLE = 2000  # descriptors that it is measured on
 
 
@@ -87,17 +88,26 @@ def fit_centroids(
 
     ``sample`` (s, d) says how many groups a large codebook's assignment visits, see `tune_probes`.
     """
-    centroids, errors = start, []
+    centroids, errors, n_probes = start, [], 0
     for _ in range(n_iter):
-        total = step(Quantizer(centroids, training_probes(sample, centroids)))
+        quantizer = choose_quantizer(sample, centroids, n_probes)
+        total, n_probes = step(quantizer), quantizer.n_probes
         errors.append(total.error / max(int(total.counts.sum()), 1))
         centroids = move_centroids(centroids, total)
     return Fitted(centroids, tuple(errors))
 
 
-def training_probes(sample: np.ndarray, centroids: np.ndarray) -> int:
-    """Choose how many groups are visited while centroids still move."""
-    return tune_probes(sample[:TRAINING_SAMPLE], centroids, agreement=TRAINING_AGREEMENT).n_probes
+def choose_quantizer(sample: np.ndarray, centroids: np.ndarray, n_before: int) -> Quantizer:
+    """Choose how many groups are visited while centroids still move; few words are all compared.
+
+    Never fewer than the ``n_before`` of the last iteration: the error would grow for a while.
+    """
+    quantizer = Quantizer(centroids)
+    if len(centroids) > TRAINING_EXACT_WORDS and len(sample):
+        drawn = sample[:: max(1, len(sample) // TRAINING_SAMPLE)]
+        needed = find_agreement(drawn, quantizer, TRAINING_AGREEMENT).n_probes
+        quantizer.n_probes = max(needed, n_before) if needed else 0
+    return quantizer
 
 
 def sum_parts(parts: Iterable[np.ndarray], quantizer: Quantizer) -> WordSums:

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from resight.codebook.quantize import Quantizer
+from resight.codebook.quantize import Coarse, Quantizer
 from resight.features.whitening import pack, unpack
 from resight.knn.matrix import map_array, save_array
 
 ARRAYS = ("centroids", "projection", "medians", "whitening")
 FACTS = ("n_probes", "settings", "dtype", "sha256")
 
-__all__ = ["Codebook", "CodebookFiles", "save_codebook"]
+__all__ = ["Codebook", "CodebookFiles", "QuantizerFiles", "save_codebook", "save_quantizer"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,8 +122,11 @@ class CodebookFiles:
 
 
 def save_codebook(codebook: Codebook, folder: str) -> CodebookFiles:
-    """Write the arrays of ``codebook`` into ``folder``, where they may lie already."""
-    names = tuple((name, save_array(folder, name, array)) for name, array in codebook.arrays().items())
+    """Write the arrays of ``codebook`` into ``folder``, where they may lie already; its groups with them."""
+    arrays = codebook.arrays()
+    if codebook.n_probes:
+        arrays |= codebook.quantizer.coarse._asdict()
+    names = tuple((name, save_array(folder, name, array)) for name, array in arrays.items())
     return CodebookFiles(folder, names, **codebook.facts())
 
 
@@ -131,4 +134,31 @@ def save_codebook(codebook: Codebook, folder: str) -> CodebookFiles:
 def open_codebook(layout: CodebookFiles) -> Codebook:
     """Open ``layout`` once per process."""
     fields: dict[str, Any] = {name: map_array(layout.folder, file) for name, file in layout.names}
-    return Codebook(**fields | {name: getattr(layout, name) for name in FACTS})
+    groups = [fields.pop(name) for name in Coarse._fields if name in fields]
+    codebook = Codebook(**fields | {name: getattr(layout, name) for name in FACTS})
+    if groups:
+        codebook.quantizer.coarse = Coarse(*groups)
+    return codebook
+
+
+@dataclass(frozen=True)
+class QuantizerFiles:
+    """Where the centroids and the groups of a quantizer lie; small, so a task carries it whole."""
+
+    folder: str
+    names: tuple[str, ...]
+    n_probes: int
+
+    def open(self) -> Quantizer:
+        """Read the arrays."""
+        centroids, *groups = (np.array(map_array(self.folder, name)) for name in self.names)
+        return Quantizer(centroids, self.n_probes, Coarse(*groups) if groups else None)
+
+
+def save_quantizer(quantizer: Quantizer, folder: str) -> QuantizerFiles:
+    """Write what tasks assign by: they visit the very groups that this process does."""
+    arrays = {"centroids": quantizer.centroids}
+    if quantizer.n_probes:
+        arrays |= quantizer.coarse._asdict()
+    names = tuple(save_array(folder, name, array) for name, array in arrays.items())
+    return QuantizerFiles(folder, names, quantizer.n_probes)

@@ -1,29 +1,29 @@
 """Assignment of descriptors to their nearest centroids, exactly or over groups of centroids.
 
-A large codebook is cut into groups by k-means on its centroids. A descriptor is compared with the groups and
-then only with the centroids of its nearest groups, all descriptors of a group in one matrix product: the
-inverted lists of Jégou, Douze and Schmid (PAMI 2011) with the roles of queries and lists exchanged. How many
-groups are visited follows from the agreement with the exact assignment on a sample. Which descriptors are
-assigned together changes nothing, see `resight.codebook.nearest`.
+A large codebook is cut into groups by k-means on its centroids. A descriptor is compared with the centres of
+the groups and then only with the centroids of its nearest groups: the inverted lists of Jégou, Douze and
+Schmid (PAMI 2011) with the roles of queries and lists exchanged. How many groups are visited follows from the
+agreement with the exact assignment on a sample. Which descriptors are assigned together changes nothing, see
+`resight.codebook.nearest` and `resight.codebook.visit`.
 """
 
 from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-import faiss
 import numpy as np
 
 if TYPE_CHECKING:
     from resight.codebook.model import Codebook
 
-__all__ = ["EXACT_WORDS", "Agreement", "Quantizer", "assign", "count_groups", "tune_probes"]
+__all__ = ["EXACT_WORDS", "Agreement", "Coarse", "Quantizer", "assign", "count_groups", "tune_probes"]
 
-EXACT_WORDS = 8192  # up to here all centroids are compared
+EXACT_WORDS = 2048  # up to here all centroids are compared
 AGREEMENT = 0.99  # share of descriptors that get their true word
 SPARE = 2  # candidates beyond those asked for, ranked together in float64
 TILE_ROWS = 16_384  # descriptors that are assigned together
-PRODUCT_ROWS = 1024  # rows and, where all centroids are compared, words of one matrix product
+PRODUCT_ROWS = 1024  # rows and words of one matrix product
+GROUP_ROWS = 4096  # descriptors whose visits of groups are sorted together
 GROUP_ITERATIONS = 8
 
 
@@ -34,18 +34,35 @@ class Agreement(NamedTuple):
     share: float
 
 
-class Groups(NamedTuple):
-    """Centroids in groups of near ones: ``order`` (k,) names them group by group, ``offsets`` (g + 1,).
-
-    ``centers`` (g, d) has no rows where the groups are only runs of words, all of them to be visited.
-    """
+class Coarse(NamedTuple):
+    """Groups of near centroids: their ``centers`` (g, d) float32, and the ``home`` (k,) int32 of each."""
 
     centers: np.ndarray
-    order: np.ndarray
-    offsets: np.ndarray
+    home: np.ndarray
 
 
-def assign(X: np.ndarray, codebook: "Codebook", m: int = 1) -> np.ndarray:
+class Layout(NamedTuple):
+    """Vectors group by group, each group filled up to whole lanes.
+
+    Parameters
+    ----------
+    vectors : ndarray, (s, d) float32
+        Zero where a slot is filled up.
+    half_norms : ndarray, (s,) float32
+        Half of their squared lengths; infinite where a slot is filled up, which no score then chooses.
+    names : ndarray, (s + 1,) int32
+        Number of the vector in each slot; -1 where there is none, and at the end.
+    starts : ndarray, (g + 1,) int64
+        Slots of group i are ``starts[i]`` to ``starts[i + 1]``.
+    """
+
+    vectors: np.ndarray
+    half_norms: np.ndarray
+    names: np.ndarray
+    starts: np.ndarray
+
+
+def assign(X: np.ndarray, codebook: "Codebook", m: int = 1, *, exact: bool = False) -> np.ndarray:
     """Find the ``m`` nearest words of each descriptor.
 
     Parameters
@@ -54,6 +71,8 @@ def assign(X: np.ndarray, codebook: "Codebook", m: int = 1) -> np.ndarray:
         Finite descriptors.
     m : int
         Words per descriptor; as many as there are where the codebook has fewer.
+    exact : bool
+        Compare all centroids, whatever the codebook says.
 
     Returns
     -------
@@ -65,36 +84,47 @@ def assign(X: np.ndarray, codebook: "Codebook", m: int = 1) -> np.ndarray:
     ValueError
         ``X`` has another shape, or holds a NaN or an infinity.
     """
-    return codebook.quantizer.assign(X, m)
+    quantizer = codebook.quantizer
+    return (Quantizer(quantizer.centroids) if exact else quantizer).assign(X, m)
 
 
 class Quantizer:
-    """Finds the nearest of some centroids (k, d) float32; ``n_probes`` 0 compares all of them."""
+    """Finds the nearest of some centroids (k, d) float32.
 
-    def __init__(self, centroids: np.ndarray, n_probes: int = 0) -> None:
+    Parameters
+    ----------
+    n_probes : int
+        Groups that are visited; 0 compares all centroids.
+    coarse : Coarse, optional
+        The groups, where they are known.
+    """
+
+    def __init__(self, centroids: np.ndarray, n_probes: int = 0, coarse: Coarse | None = None) -> None:
         self.centroids, self.n_probes = centroids, n_probes
+        if coarse is not None:
+            self.coarse = coarse
 
     @cached_property
-    def groups(self) -> Groups:
-        """The centroids in groups."""
+    def coarse(self) -> Coarse:
+        """The groups of the centroids."""
         return group_centroids(self.centroids)
 
     @cached_property
-    def runs(self) -> Groups:
-        """The centroids in the order of their numbers, cut for one product each."""
-        k, d = self.centroids.shape
-        bounds = np.append(np.arange(0, k, PRODUCT_ROWS), k)
-        return Groups(np.zeros((0, d), np.float32), np.arange(k), bounds)
+    def groups(self) -> tuple[Layout, Layout]:
+        """The centroids as they are searched: the centres of their groups, and group by group."""
+        centers, home = self.coarse
+        return lay_out(centers, np.zeros(len(centers), np.int32), 1), lay_out(
+            self.centroids, home, len(centers)
+        )
 
     @cached_property
     def half_norms(self) -> np.ndarray:
         """Half the squared length (k,) float32 of every centroid."""
-        wide = self.centroids.astype(np.float64)
-        return (np.einsum("kd,kd->k", wide, wide) / 2).astype(np.float32)
+        return halve_norms(self.centroids)
 
     def prepare(self) -> None:
         """Make what several threads would each make at their first use."""
-        _ = self.half_norms, self.groups if self.n_probes else self.runs
+        _ = self.groups if self.n_probes else self.half_norms
 
     def assign(self, X: np.ndarray, m: int = 1) -> np.ndarray:
         """Find the words of each row of ``X``, see `assign`."""
@@ -106,27 +136,48 @@ class Quantizer:
         return np.concatenate([*blocks, np.zeros((0, m), np.int32)])
 
     def assign_block(self, X: np.ndarray, m: int) -> np.ndarray:
-        """Find the words of some rows; groups are for the nearest word only, a query's are few."""
+        """Find the words of some rows."""
         if not np.isfinite(X).all():
             raise ValueError("a descriptor holds a NaN or an infinity")
-        return self.visit_groups(X) if m == 1 else find_nearest(X, self.centroids, m)
+        if self.n_probes:
+            return self.visit_groups(X, m)
+        return self.compare_all(X) if m == 1 else find_nearest(X, self.centroids, m)
 
-    def visit_groups(self, X: np.ndarray) -> np.ndarray:
-        """Find the best word (n, 1) int32 among the groups that each row of ``X`` (n, d) visits."""
-        from resight.codebook.nearest import settle, take_best  # compiled: no command line waits for it
+    def visit_groups(self, X: np.ndarray, m: int) -> np.ndarray:
+        """Find the best words (n, m) int32 among the groups that each row of ``X`` (n, d) visits.
 
-        centers, order, offsets = self.groups if self.n_probes else self.runs
-        probes = choose_groups(X, centers, len(offsets) - 1, self.n_probes)
+        Rows whose groups hold fewer words are compared with all.
+        """
+        from resight.codebook.nearest import rank_candidates  # compiled: no command line waits for it
+        from resight.codebook.visit import choose_groups, search_groups
+
+        centers, words = self.groups
+        n_probes, kept = min(self.n_probes, len(self.coarse.centers)), min(m + SPARE, len(self.centroids))
+        found = np.empty((len(X), m), np.int32)
+        for start in range(0, len(X), GROUP_ROWS):
+            rows = X[start : start + GROUP_ROWS]
+            probes = choose_groups(rows, centers.vectors, centers.half_norms, n_probes)
+            slots = search_groups(rows, probes, words.vectors, words.half_norms, words.starts, kept)
+            found[start : start + GROUP_ROWS] = rank_candidates(rows, self.centroids, words.names[slots], m)
+        short = np.flatnonzero(found[:, -1] < 0)
+        if len(short):
+            found[short] = find_nearest(X[short], self.centroids, m)
+        return found
+
+    def compare_all(self, X: np.ndarray) -> np.ndarray:
+        """Find the nearest word (n, 1) int32 of all for each row of ``X`` (n, d)."""
+        from resight.codebook.nearest import settle, take_best
+
         best, second = np.full((2, len(X)), -np.inf, np.float32)
         names = np.zeros(len(X), np.int32)
-        for g, rows in rows_of_groups(probes, len(offsets) - 1):
-            words = order[offsets[g] : offsets[g + 1]]
-            products = X[rows] @ self.centroids[words].T
-            take_best(products, self.half_norms[words], rows, words, best, second, names)
+        for word in range(0, len(self.centroids), PRODUCT_ROWS):
+            some, half_norms = (a[word : word + PRODUCT_ROWS] for a in (self.centroids, self.half_norms))
+            for start in range(0, len(X), PRODUCT_ROWS):
+                own = slice(start, start + PRODUCT_ROWS)
+                take_best(X[own] @ some.T, half_norms, word, best[own], second[own], names[own])
         largest = np.sqrt(2 * self.half_norms.max())
         slack = 2 * error_bound(X.shape[1]) * largest * (np.sqrt(np.einsum("nd,nd->n", X, X)) + largest)
-        close = np.flatnonzero(~(best - second > slack))
-        settle(close, np.ascontiguousarray(probes[close]), X, self.centroids, order, offsets, names)
+        settle(np.flatnonzero(~(best - second > slack)), X, self.centroids, names)
         return names[:, None]
 
 
@@ -135,25 +186,32 @@ def error_bound(d: int) -> float:
     return 1.01 * (d + 3) * 2.0**-24
 
 
-def choose_groups(X: np.ndarray, centers: np.ndarray, n_groups: int, n_probes: int) -> np.ndarray:
-    """Name the groups (n, p) that each row visits: those of the nearest ``centers``, or all."""
-    if not len(centers):
-        return np.broadcast_to(np.arange(n_groups, dtype=np.int32), (len(X), n_groups))
-    return find_nearest(X, centers, min(n_probes, n_groups))
+def halve_norms(centroids: np.ndarray) -> np.ndarray:
+    """Half the squared length (k,) float32 of every row."""
+    wide = centroids.astype(np.float64)
+    return (np.einsum("kd,kd->k", wide, wide) / 2).astype(np.float32)
 
 
-def rows_of_groups(probes: np.ndarray, n_groups: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Give each group with the rows that visit it, at most `PRODUCT_ROWS` at a time."""
-    flat = probes.ravel()
-    rows = np.argsort(flat, kind="stable") // max(1, probes.shape[1])
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=n_groups))])
-    for g in range(n_groups):
-        for start in range(bounds[g], bounds[g + 1], PRODUCT_ROWS):
-            yield g, rows[start : min(start + PRODUCT_ROWS, bounds[g + 1])]
+def lay_out(vectors: np.ndarray, home: np.ndarray, n_groups: int) -> Layout:
+    """Order ``vectors`` (k, d) by the groups ``home`` (k,) that they belong to, and fill groups up."""
+    from resight.codebook.visit import LANES
+
+    counts = np.bincount(home, minlength=n_groups)
+    starts = np.append(0, np.cumsum(-(-counts // LANES) * LANES))
+    order = np.argsort(home, kind="stable")
+    firsts = np.cumsum(counts) - counts
+    slots = (starts[:-1] - firsts)[home[order]] + np.arange(len(order))
+    names = np.full(starts[-1] + 1, -1, np.int32)
+    names[slots] = order
+    filled, half_norms = np.zeros((starts[-1], vectors.shape[1]), np.float32), np.full(starts[-1], np.inf)
+    filled[slots], half_norms[slots] = vectors[order], halve_norms(vectors)[order]
+    return Layout(filled, half_norms.astype(np.float32), names, starts)
 
 
 def find_nearest(X: np.ndarray, centroids: np.ndarray, m: int) -> np.ndarray:
     """Find the ``m`` nearest of all ``centroids``: (n, m) int32, by distance in float64, then by number."""
+    import faiss
+
     from resight.codebook.nearest import rank_candidates
 
     candidates = faiss.knn(X, centroids, min(m + SPARE, len(centroids)))[1]
@@ -171,8 +229,10 @@ def count_groups(k: int) -> int:
     return int(2 ** max(0, round(np.log2(np.sqrt(k)))))
 
 
-def group_centroids(centroids: np.ndarray) -> Groups:
+def group_centroids(centroids: np.ndarray) -> Coarse:
     """Cut ``centroids`` (k, d) into groups; equal centroids give equal groups."""
+    import faiss
+
     k, d = centroids.shape
     kmeans = faiss.Kmeans(
         d,
@@ -185,8 +245,7 @@ def group_centroids(centroids: np.ndarray) -> Groups:
     kmeans.train(np.ascontiguousarray(centroids, np.float32))
     centers = np.ascontiguousarray(kmeans.centroids)
     home = faiss.knn(np.ascontiguousarray(centroids, np.float32), centers, 1)[1][:, 0]
-    order = np.argsort(home, kind="stable")
-    return Groups(centers, order, np.searchsorted(home[order], np.arange(len(centers) + 1)))
+    return Coarse(centers, home.astype(np.int32))
 
 
 def tune_probes(X: np.ndarray, centroids: np.ndarray, *, agreement: float = AGREEMENT) -> Agreement:
@@ -206,11 +265,15 @@ def tune_probes(X: np.ndarray, centroids: np.ndarray, *, agreement: float = AGRE
     """
     if len(centroids) <= EXACT_WORDS or not len(X):
         return Agreement(0, 1.0)
-    exact = Quantizer(centroids)
+    return find_agreement(X, Quantizer(centroids), agreement)
+
+
+def find_agreement(X: np.ndarray, exact: Quantizer, agreement: float) -> Agreement:
+    """Find how many of its groups agree with a quantizer that compares all, see `tune_probes`."""
+    import faiss
+
     truth = exact.assign(X)[:, 0]
-    centers, order, offsets = exact.groups
-    home = np.empty(len(centroids), np.int64)
-    home[order] = np.repeat(np.arange(len(centers)), np.diff(offsets))
+    centers, home = exact.coarse
     ranked = faiss.knn(np.ascontiguousarray(X, np.float32), centers, len(centers))[1]
     needed = (ranked == home[truth][:, None]).argmax(1)  # groups that come before that of the true word
     for n_probes in range(1, len(centers)):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -17,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from resight.arrow import arrow_to_lists, lists_to_arrow
 from resight.codebook.kmeans import WordSums, add_sums, sum_parts
 from resight.codebook.medians import draw_projection, fill_medians, project, word_medians
+from resight.codebook.model import save_quantizer
 from resight.codebook.quantize import Quantizer
 from resight.codebook.sample import choose_starts, draw_descriptors
 from resight.features.local.points import join_features
@@ -26,7 +26,7 @@ from resight.knn.matrix import map_array, save_array
 __all__ = ["Sample", "find_medians", "fit_thresholds", "step_over_tasks", "write_sample"]
 
 Batches = Iterator[pa.RecordBatch]
-PART_ROWS = 131_072  # descriptors of a file of the sample
+PART_ROWS = 32_768  # descriptors of a file of the sample
 MAX_RUNS = 64  # groups of files whose sums are added before they are sent
 BLOCK_WORDS = 4096  # words whose sums one task adds
 BLOCK_BYTES = 64 << 20  # of projected descriptors that one task sorts
@@ -55,6 +55,8 @@ class Sample:
 
     def sum_here(self, quantizer: Quantizer) -> WordSums:
         """Sum all descriptors by their word in this process, as tasks would: on all cores, a thread each."""
+        import faiss
+
         quantizer.prepare()
         with (
             threadpool_limits(1),
@@ -169,10 +171,10 @@ def step_over_tasks(
     """
 
     def step(quantizer: Quantizer) -> WordSums:
-        name, n_probes = save_array(sample.folder, "centroids", quantizer.centroids), quantizer.n_probes
+        layout = save_quantizer(quantizer, sample.folder)
 
         def sum_runs(batches: Batches) -> Batches:
-            current = Quantizer(np.array(map_array(sample.folder, name)), n_probes)
+            current = layout.open()
             for number in task_numbers(batches):
                 found = sum_parts(sample.read(sample.runs[number]), current)
                 yield from cut_blocks(number, found, block_words)
@@ -226,12 +228,12 @@ def find_medians(
     spark: SparkSession, sample: Sample, quantizer: Quantizer, projection: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the medians of projected descriptors by word, see `word_medians`; a task sorts some words."""
-    name, n_probes = save_array(sample.folder, "centroids", quantizer.centroids), quantizer.n_probes
+    layout = save_quantizer(quantizer, sample.folder)
     n_bits = len(projection)
     n_blocks = max(1, -(-4 * sample.n * n_bits // BLOCK_BYTES))
 
     def project_files(batches: Batches) -> Batches:
-        current = Quantizer(np.array(map_array(sample.folder, name)), n_probes)
+        current = layout.open()
         for number in task_numbers(batches):
             X = np.asarray(map_array(sample.folder, sample.names[number]), np.float32)
             words, P = current.assign(X)[:, 0], project(X, projection).astype("<f4")

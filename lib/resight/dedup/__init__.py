@@ -9,9 +9,13 @@ The greedy star cover of a similarity graph is that of Aslam, Pelekhov and Rus, 
 algorithm for static and dynamic information organization", J. Graph Algorithms and Applications 8(1),
 2004, section 3, with the order of the centres given by what is worth keeping instead of by degree.
 
-Modules: ``pairs`` (neighbour lists to pairs), ``groups`` (the guard), ``keep`` (which one, and why, in
-words), ``changes`` (ids that survive runs), ``export`` (a list for other tools), ``spark`` (pairs and
-the list), ``grouping`` and ``tracking`` (the operators of groups and of their history).
-Reads `IMAGES`, `NEIGHBORS`, `COMPONENTS`, `GLOBAL_DESCRIPTORS`; writes `DUPLICATE_PAIRS`,
-`DUPLICATE_GROUPS`, `GROUP_CHANGES`.
+Where pixels decide, near descriptors, codes within a Hamming radius and ranked keypoints are but
+candidates: `relations` lays one photo over the other and says what it is to the other.
+
+Modules: ``pairs`` (neighbour lists to pairs), ``relations`` (what two photos are to each other), ``groups``
+(the guard), ``keep`` (which one, and why, in words), ``changes`` (ids that survive runs), ``export`` (a list
+for other tools), ``spark`` (pairs and the list), ``candidates``, ``relating`` and ``naming`` (pairs by their
+pixels), ``grouping`` and ``tracking`` (the operators of groups and of their history).
+Reads `IMAGES`, `NEIGHBORS`, `COMPONENTS`, `GLOBAL_DESCRIPTORS`, `CODES`, `RESULTS`; writes
+`DUPLICATE_CANDIDATES`, `DUPLICATE_PAIRS`, `DUPLICATE_GROUPS`, `GROUP_CHANGES`.
 """

@@ -1,9 +1,10 @@
-"""A dry list of what could go, for other tools: CSV and JSON lines. Nothing is ever deleted.
+"""A dry list of what could go, for other tools: CSV, JSON and JSON lines. Nothing is ever deleted.
 
 The ``uri`` of a member of a tar is the tar's path, ``/`` and the member's name: no tool that deletes files
 by it can take a whole tar away. ``archive`` and ``member`` hold the two apart.
 
-JSON lines hold every value as it is, ids as strings (63 bits do not fit a JavaScript number). CSV is
+JSON holds every value as it is, ids as strings (63 bits do not fit a JavaScript number): an array with one
+object a line (``.json``), or lines alone (``.jsonl``), which can be read one by one. CSV is
 opened in spreadsheets, which run a cell that begins with ``= + - @``, a tab or a line break as a
 formula: there such a ``uri`` is written with ``./`` in front, which names the same file (and is no
 option to a shell command either), and any other such text with ``'`` in front.
@@ -14,8 +15,8 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -48,13 +49,15 @@ Writer = Callable[[list[dict[str, Any]]], None]
 def write_list(batches: Iterable[pa.RecordBatch], files: Sequence[Path]) -> int:
     """Write rows of `EXPORTED` to every one of ``files`` in one pass; return how many.
 
-    The suffix says how: ``.csv``, or ``.jsonl`` for JSON lines. A file appears when it is complete.
+    The suffix says how: ``.csv``, ``.json`` for an array, ``.jsonl`` for JSON lines. A file appears when it
+    is complete.
     """
     kinds = [writer_kind(file) for file in files]
     n_rows = 0
     with ExitStack() as stack:
         streams = [stack.enter_context(CompleteFile(file)) for file in files]
-        writers = [kind(stream) for kind, stream in zip(kinds, streams, strict=True)]
+        opened = [kind(stream) for kind, stream in zip(kinds, streams, strict=True)]
+        writers = [stack.enter_context(one) for one in opened]
         for batch in batches:
             if batch.schema.names != EXPORTED.names:
                 raise ValueError(f"expected columns {EXPORTED.names}, got {batch.schema.names}")
@@ -65,15 +68,16 @@ def write_list(batches: Iterable[pa.RecordBatch], files: Sequence[Path]) -> int:
     return n_rows
 
 
-def writer_kind(file: Path) -> Callable[[TextIO], Writer]:
+def writer_kind(file: Path) -> Callable[[TextIO], AbstractContextManager[Writer]]:
     """Choose the format by the suffix; ValueError names one that is unknown."""
-    kinds = {".csv": csv_writer, ".jsonl": json_writer}
+    kinds = {".csv": csv_writer, ".json": array_writer, ".jsonl": line_writer}
     if file.suffix not in kinds:
-        raise ValueError(f"export: {file} must end in {' or '.join(kinds)}")
+        raise ValueError(f"export: {file} must end in {', '.join(kinds)}")
     return kinds[file.suffix]
 
 
-def csv_writer(stream: TextIO) -> Writer:
+@contextmanager
+def csv_writer(stream: TextIO) -> Iterator[Writer]:
     """Write a header now, and rows when called."""
     rows_out = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     rows_out.writerow(EXPORTED.names)
@@ -82,7 +86,7 @@ def csv_writer(stream: TextIO) -> Writer:
         for row in rows:
             rows_out.writerow([csv_cell(name, row[name]) for name in EXPORTED.names])
 
-    return write
+    yield write
 
 
 def csv_cell(column: str, value: Any) -> Any:
@@ -96,16 +100,32 @@ def csv_cell(column: str, value: Any) -> Any:
     return short_float(value)
 
 
-def json_writer(stream: TextIO) -> Writer:
-    """Write one JSON object a line; a similarity that is no number becomes null."""
+@contextmanager
+def line_writer(stream: TextIO) -> Iterator[Writer]:
+    """Write one JSON object a line."""
+    yield lambda rows: stream.writelines(f"{as_json(row)}\n" for row in rows)
+
+
+@contextmanager
+def array_writer(stream: TextIO) -> Iterator[Writer]:
+    """Write a JSON array with one object a line; it ends with the block."""
+    separator = "["
 
     def write(rows: list[dict[str, Any]]) -> None:
+        nonlocal separator
         for row in rows:
-            ids = {name: str(row[name]) for name in ("image_id", "group_id")}
-            similarity = short_float(row["similarity"])
-            stream.write(json.dumps(row | ids | {"similarity": similarity}, allow_nan=False) + "\n")
+            stream.write(f"{separator}\n{as_json(row)}")
+            separator = ","
 
-    return write
+    yield write
+    stream.write("\n]\n" if separator == "," else "[]\n")
+
+
+def as_json(row: dict[str, Any]) -> str:
+    """Write a row as JSON: ids as text, a similarity that is no number as null."""
+    ids = {name: str(row[name]) for name in ("image_id", "group_id")}
+    similarity = short_float(row["similarity"])
+    return json.dumps(row | ids | {"similarity": similarity}, allow_nan=False)
 
 
 def short_float(value: Any) -> Any:

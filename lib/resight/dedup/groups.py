@@ -33,12 +33,15 @@ class GroupRule:
         Components are worked on in so many blocks; the result does not depend on it.
     dtype : str
         Of the stored vectors.
+    max_size : int
+        Images of a group, classes of copies counted once; 0: any number.
     """
 
     min_similarity: float
     policy: tuple[Criterion, ...] = parse_policy()
     n_blocks: int = 64
     dtype: str = "float16"
+    max_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Split:
     cut_image, cut_kept : ndarray, (c,) int64
         Images that touch a group and were kept out of it, and whose group it is.
     cut_similarity : ndarray, (c,) float32
-        What they reached; NaN where it could not be measured.
+        What they reached; NaN where it could not be measured. At the limit and above, the group was full.
     """
 
     kept: np.ndarray
@@ -71,6 +74,7 @@ def split_component(
     measure: Measure,
     *,
     min_similarity: float,
+    max_size: int = 0,
 ) -> Split:
     """Cover a component, or several at once, by groups under the guard.
 
@@ -86,6 +90,8 @@ def split_component(
         Similarity of images to a kept one that they are not paired with; NaN if unknown.
     min_similarity : float
         What a member must reach to the kept image, compared in float32.
+    max_size : int
+        Images of a group; the most similar of those that are reached together are taken. 0: any number.
 
     Returns
     -------
@@ -104,19 +110,29 @@ def split_component(
         kept[centre] = centre
         row = slice(starts[centre], starts[centre + 1])
         listed = dict(zip(others[row].tolist(), weights[row].tolist(), strict=True))
-        asked, frontier = {centre}, [centre]
+        asked, frontier, room = {centre}, [centre], max_size - 1 if max_size else n
         while frontier:
             touched = neighbours_of(frontier, starts, others)
             new = [i for i in sorted(touched) if i not in asked and kept[i] < 0]
             asked.update(new)
             values = measured(centre, new, listed, measure)
-            frontier = [i for i, value in zip(new, values, strict=True) if value >= limit]
+            frontier = choose_members(new, values, limit, room)
+            room -= len(frontier)
+            taken = set(frontier)
             for i, value in zip(new, values, strict=True):
-                if value >= limit:
+                if i in taken:
                     kept[i], reached[i] = centre, value
                 else:
                     cuts.append((i, centre, value))
     return Split(kept, reached, *cut_columns(cuts))
+
+
+def choose_members(images: list[int], values: list[float], limit: np.float32, room: int) -> list[int]:
+    """Choose those that reach ``limit``, the most similar ones where there is not ``room`` for all."""
+    reached = [(-value, i) for i, value in zip(images, values, strict=True) if value >= limit]
+    if len(reached) > room:
+        reached = sorted(reached)[:room]
+    return sorted(i for _, i in reached)
 
 
 def adjacency(pairs: np.ndarray, similarity: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,8 @@ unknown value loses, and the smaller ``image_id`` settles what is left. A criter
 
 - a name of `KEEP_CRITERIA` (``"resolution"``), or with its direction turned (``"oldest:reverse"``
   keeps the newest);
-- ``"under:FOLDER/"``, which prefers an image whose ``uri`` begins with that text.
+- ``"under:FOLDER/"``, which prefers an image whose ``uri`` begins with that text;
+- ``"split:VALUE"``, which prefers an image of that part of the collection (a column ``split``).
 
 By default the larger image is kept, and of equal sizes the file of more bytes: saving a photo anew, smaller,
 or brightened, rarely adds bytes, while it often makes it "sharper", as noise, block edges and contrast do.
@@ -31,6 +32,7 @@ KEEP_COLUMNS = (
     "modified_at",
     "taken_at",
     "sharpness",
+    "split",
 )
 REVERSE = "reverse"
 LOG_SLACK = 1e-9  # less than a float32 is apart from the next; a logarithm may fall short by less
@@ -41,23 +43,24 @@ TIED = "equal in every criterion"
 class Criterion:
     """One question asked of two images: the higher (or lower) value is kept."""
 
-    kind: str  # a name of KEEP_CRITERIA, or "under"
+    kind: str  # a name of KEEP_CRITERIA, "under" or "split"
     prefers_high: bool
     prefix: str = ""
 
     @property
     def superlative(self) -> str:
         """What the kept image is called when this criterion decided."""
-        if self.kind == "under":
-            return f"under {self.prefix}"
-        return WORDS[self.kind, self.prefers_high][0]
+        return self.place or WORDS[self.kind, self.prefers_high][0]
 
     @property
     def comparative(self) -> str:
         """What the kept image is, compared with one that goes."""
-        if self.kind == "under":
-            return f"under {self.prefix}"
-        return WORDS[self.kind, self.prefers_high][1]
+        return self.place or WORDS[self.kind, self.prefers_high][1]
+
+    @property
+    def place(self) -> str:
+        """Where the kept image lies, of a criterion that asks for it; else empty."""
+        return {"under": f"under {self.prefix}", "split": f"in {self.prefix}"}.get(self.kind, "")
 
 
 HIGHEST_IS_KEPT = {
@@ -98,12 +101,12 @@ def parse_policy(criteria: Sequence[str] = KEEP_CRITERIA) -> tuple[Criterion, ..
 def parse_criterion(text: str) -> Criterion:
     """Read one criterion of a policy."""
     kind, colon, option = text.partition(":")
-    if kind == "under" and option:
-        return Criterion("under", prefers_high=True, prefix=option)
+    if kind in ("under", "split") and option:
+        return Criterion(kind, prefers_high=True, prefix=option)
     if kind not in KEEP_CRITERIA or (colon and option != REVERSE):
         raise ValueError(
             f"unknown keep criterion {text!r}: expected one of {', '.join(KEEP_CRITERIA)}, "
-            f"any of them followed by ':{REVERSE}', or 'under:FOLDER/'"
+            f"any of them followed by ':{REVERSE}', 'under:FOLDER/' or 'split:VALUE'"
         )
     criterion = Criterion(kind, prefers_high=HIGHEST_IS_KEPT[kind])
     return replace(criterion, prefers_high=not criterion.prefers_high) if colon else criterion
@@ -113,6 +116,8 @@ def criterion_values(criterion: Criterion, rows: pa.Table) -> pa.ChunkedArray:
     """Give the value (n,) that ``criterion`` compares, of ``rows`` with the `KEEP_COLUMNS`."""
     if criterion.kind == "under":
         return pc.starts_with(rows["uri"], criterion.prefix)
+    if criterion.kind == "split":
+        return pc.fill_null(pc.equal(rows["split"], criterion.prefix), False)
     return READERS[criterion.kind](rows)
 
 
@@ -186,9 +191,7 @@ def explain_rest(
             ours = show_values(criterion, kept.take(rows))
             theirs = show_values(criterion, rest.take(rows))
             reasons[rows] = [
-                criterion.comparative
-                if criterion.kind == "under"
-                else f"{criterion.comparative}: {a} over {b}"
+                criterion.comparative if criterion.place else f"{criterion.comparative}: {a} over {b}"
                 for a, b in zip(ours, theirs, strict=True)
             ]
     return reasons.tolist()

@@ -32,9 +32,12 @@ def represent_copies(images: DataFrame, policy: Sequence[Criterion]) -> DataFram
 
     Images of equal bytes or equal pixels form a class; the one that ``policy`` keeps represents it.
     Removed images and images whose status is not ok are left out. Adds ``n_pixels``,
-    ``representative`` (bigint) and ``facts`` of the representative (a struct of `FACTS`).
+    ``representative`` (bigint) and ``facts`` of the representative (a struct of `FACTS`). ``images`` may
+    have a column ``split``.
     """
     alone = sf.concat(sf.lit("image "), sf.col("image_id"))
+    if "split" not in images.columns:
+        images = images.withColumn("split", sf.lit(None).cast("string"))
     live = images.where("removed_at is null and status = 'ok'").select(
         *KEEP_COLUMNS,
         "content_hash",
@@ -66,6 +69,8 @@ def keep_columns(policy: Sequence[Criterion]) -> list[Column]:
     for criterion in policy:
         if criterion.kind == "under":
             value = sf.startswith(sf.col("uri"), sf.lit(criterion.prefix))
+        elif criterion.kind == "split":
+            value = sf.col("split").eqNullSafe(criterion.prefix)
         else:
             value = values[criterion.kind]
         high = criterion.prefers_high
@@ -80,18 +85,30 @@ def find_pairs(copies: DataFrame, neighbors: DataFrame, *, threshold: float) -> 
     pairs are between representatives. Columns ``image_a``, ``image_b``, ``relation``,
     ``similarity``, ``size_ratio``.
     """
-    own, facts = sf.struct(*FACTS), sf.col("facts")
-    star = copies.where("image_id != representative").select(
-        own.alias("left"), facts.alias("right"), sf.lit(1.0).cast("float").alias("similarity")
-    )
+    facts = sf.col("facts")
     listed = select_near(neighbors, threshold=threshold)
     a = copies.select(sf.col("image_id").alias("image_a"), facts.alias("left"))
     b = copies.select(sf.col("image_id").alias("image_b"), facts.alias("right"))
     near = listed.join(a, "image_a").join(b, "image_b").where("left.image_id != right.image_id")
-    linked = star.withColumn("star", sf.lit(True)).unionByName(
+    linked = list_stars(copies).unionByName(
         near.select("left", "right", "similarity").withColumn("star", sf.lit(False))
     )
     return relate_images(linked)
+
+
+def list_stars(copies: DataFrame) -> DataFrame:
+    """Pair every image of a class with its representative: rows for `relate_images`."""
+    linked = copies.where("image_id != representative").select(
+        sf.struct(*FACTS).alias("left"),
+        sf.col("facts").alias("right"),
+        sf.lit(1.0).cast("float").alias("similarity"),
+    )
+    return linked.withColumn("star", sf.lit(True))
+
+
+def find_copies(copies: DataFrame) -> DataFrame:
+    """Find exact and same-pixel pairs only, as `find_pairs` gives them."""
+    return relate_images(list_stars(copies))
 
 
 def relate_images(linked: DataFrame) -> DataFrame:

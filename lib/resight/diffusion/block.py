@@ -8,9 +8,6 @@ import numpy as np
 import pyarrow as pa
 
 from resight.arrow import lists_to_arrow
-from resight.diffusion.offline import solve_offline
-from resight.diffusion.reach import grow_lists
-from resight.diffusion.solve import solve_diffusion
 from resight.graph.matrix import GraphFiles
 from resight.knn.matrix import map_array
 from resight.tables import MANIFOLD_NEIGHBORS
@@ -49,6 +46,9 @@ class DiffuseWork:
 
     def diffuse(self, seeds: np.ndarray) -> pa.Table:
         """Diffuse from every one of ``seeds`` (b,) int64, by place."""
+        from resight.diffusion.offline import solve_offline
+        from resight.diffusion.reach import grow_lists
+
         graph, threads = self.graph.open(), int(os.environ.get("OMP_NUM_THREADS") or 1)
         rows = solve_offline(
             graph.S,
@@ -71,6 +71,8 @@ class DiffuseWork:
 
     def measure(self, seeds: np.ndarray, *, k: int = 10) -> np.ndarray:
         """Compare with the whole graph: the share (b,) of each seed's ``k`` best nodes that its row keeps."""
+        from resight.diffusion.solve import solve_diffusion
+
         graph, n = self.graph.open(), len(seeds)
         unit = np.zeros((graph.n, n))
         unit[seeds, np.arange(n)] = 1.0

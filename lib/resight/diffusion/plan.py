@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from resight.diffusion.solve import BLOCK_LANES
-
 PATHS = ("replicated", "partitioned", "truncated")
 PART_SHARE = 1.5  # of an equal share of the graph that a rank may take while it opens its part
 HALO_SHARE = 1.5  # a rank's vectors, its halo among them, over those of an equal share of the nodes
@@ -23,6 +21,8 @@ def count_bytes(n: int, nnz: int, n_queries: int) -> tuple[int, int]:
     >>> count_bytes(1_000_000, 13_000_000, 256)
     (164000000, 640000000)
     """
+    from resight.diffusion.solve import BLOCK_LANES
+
     lanes = min(BLOCK_LANES["float64"], max(n_queries, 1))
     return 12 * nnz + 8 * n, 5 * 8 * lanes * n
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 
 class Pooled(NamedTuple):
@@ -44,6 +43,8 @@ def gmp_weights(Phi: np.ndarray, offsets: np.ndarray, *, lam: float = 1.0) -> np
     ValueError
         ``lam`` is not positive, or ``offsets`` do not end at n.
     """
+    from scipy.linalg import cho_factor, cho_solve
+
     if not lam > 0 or offsets[-1] != len(Phi):
         raise ValueError(f"lambda is {lam}, offsets end at {offsets[-1]} for {len(Phi)} regions")
     w = np.zeros(len(Phi))

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from resight.evaluation.bootstrap import Interval, bootstrap_mean
 from resight.tables import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUMMARY = pa.schema([f for f in METRICS.schema if f.name not in ("build_id", "run_id")])
 ABOUT_LIST = ("depth", "cut")  # describe the lists, not how good they are: no macro mean
 MEANS = ("ap_", "p@")  # figures whose mean has a name of its own
 
 
-def summarise(per_query: pa.Table | pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pa.Table:
+def summarise(per_query: "pa.Table | pd.DataFrame", *, n_resamples: int = 2000, seed: int = 0) -> pa.Table:
     """Aggregate the figures of single queries into rows of `METRICS` (without build and run).
 
     Parameters
@@ -49,7 +51,7 @@ def summarise(per_query: pa.Table | pd.DataFrame, *, n_resamples: int = 2000, se
 
 
 def summarise_method(
-    wide: pd.DataFrame, family: pd.Series | None, interval: Callable[..., Interval]
+    wide: "pd.DataFrame", family: "pd.Series | None", interval: Callable[..., Interval]
 ) -> Iterator[dict[str, Any]]:
     """Aggregate one method: ``wide`` holds a query per row, a figure per column, no NaN."""
     values = wide.to_numpy(np.float64)

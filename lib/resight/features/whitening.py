@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-import scipy.linalg
 
 __all__ = [
     "CovarianceSums",
@@ -166,6 +165,8 @@ def fit_pca_whitening(
     warning : str or None
         What to tell the user when the sample is small for its dimension.
     """
+    import scipy.linalg
+
     d = sums.shift.size
     if not 1 <= dims <= d:
         raise ValueError(f"dims: {dims}, allowed are 1 to {d}, the dimensions of the descriptor")
@@ -224,6 +225,8 @@ def fit_learned_whitening(
     ridge : float
         What had to be added to make ``C_S`` invertible, 0 if nothing; relative to its mean eigenvalue.
     """
+    import scipy.linalg
+
     d = everything.shift.size
     if not 1 <= dims <= d:
         raise ValueError(f"dims: {dims}, allowed are 1 to {d}, the dimensions of the descriptor")
@@ -241,6 +244,8 @@ def fit_learned_whitening(
 
 def find_ridge(C: np.ndarray) -> float:
     """Smallest of 0, 1e-10, 1e-9, ... whose addition to the diagonal makes ``C`` well invertible."""
+    import scipy.linalg
+
     smallest = float(scipy.linalg.eigvalsh(C, subset_by_index=[0, 0])[0])
     ridges = [0.0, *(10.0**exponent for exponent in range(-10, 1))]
     return next(ridge for ridge in ridges if smallest + ridge > 1e-11 or ridge == 1)

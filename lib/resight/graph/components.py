@@ -5,9 +5,6 @@ happens to hold, and only what ties the parts of different tasks together goes o
 """
 
 import numpy as np
-import pandas as pd
-import scipy.sparse as sp
-from scipy.sparse.csgraph import connected_components
 
 
 def find_roots(src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -23,6 +20,10 @@ def find_roots(src: np.ndarray, dst: np.ndarray) -> tuple[np.ndarray, np.ndarray
     nodes, roots : ndarray, (n,) int64
         The nodes in ascending order and the smallest node of the component of each.
     """
+    import pandas as pd
+    import scipy.sparse as sp
+    from scipy.sparse.csgraph import connected_components
+
     codes, nodes = pd.factorize(np.concatenate([src, dst]), sort=True)
     n = len(nodes)
     ends = codes.reshape(2, -1)

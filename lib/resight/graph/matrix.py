@@ -9,15 +9,15 @@ row sums of the affinity, so that ``A = D^1/2 S D^1/2`` can be had back.
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
 from resight import files
-from resight.diffusion.normalize import normalize_affinity
-from resight.diffusion.order import arrange_graph, order_nodes
-from resight.diffusion.truncate import slice_matrix
 from resight.knn.matrix import map_array, save_array
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 ARRAYS = ("indptr", "indices", "data", "ids", "places", "degrees")
 
@@ -52,6 +52,8 @@ class OpenGraph:
     """The mapped arrays of some `GraphFiles`."""
 
     def __init__(self, layout: GraphFiles) -> None:
+        import scipy.sparse as sp
+
         arrays = {array: map_array(layout.folder, name) for array, name in layout.names}
         self.n = layout.n
         self.ids, self.places, self.degrees = arrays["ids"], arrays["places"], arrays["degrees"]
@@ -76,8 +78,10 @@ class OpenGraph:
         neighbors, roots = np.asarray(self.S.indices[some]), np.sqrt(self.degrees[place])
         return neighbors, np.minimum(self.S.data[some] * roots * np.sqrt(self.degrees[neighbors]), 1.0)
 
-    def affinity_among(self, places: np.ndarray) -> sp.csr_array:
+    def affinity_among(self, places: np.ndarray) -> "sp.csr_array":
         """Compute the affinities (t, t) among some nodes, different ones, back from their rows of S."""
+        from resight.diffusion.truncate import slice_matrix
+
         small, roots = slice_matrix(self.S, places), np.sqrt(self.degrees[places])
         src = np.repeat(np.arange(len(places)), np.diff(small.indptr))
         small.data = np.minimum(small.data * roots[src] * roots[small.indices], 1.0)
@@ -112,6 +116,11 @@ def save_graph(
     ValueError
         An edge names a node that is not in ``ids``.
     """
+    import scipy.sparse as sp
+
+    from resight.diffusion.normalize import normalize_affinity
+    from resight.diffusion.order import arrange_graph, order_nodes
+
     n, (src, dst, affinity) = len(ids), edges
     rows, columns = (np.minimum(np.searchsorted(ids, end), max(n - 1, 0)) for end in (src, dst))
     if len(src) and not ((ids[rows] == src).all() and (ids[columns] == dst).all()):

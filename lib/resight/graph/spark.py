@@ -9,7 +9,6 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.arrow import arrow_to_lists, arrow_to_vectors
-from resight.graph.affinity import power_similarity
 from resight.graph.components import contract, find_roots
 from resight.knn.matrix import VectorFiles, normalize_rows
 from resight.knn.spark import number_tasks, task_numbers
@@ -76,6 +75,7 @@ def build_edges(neighbors: DataFrame, copies: DataFrame, *, gamma: float = 3.0) 
     One shuffle and no self-join: both directions of a pair meet under the key (smaller, larger), and a pair
     that was seen twice is an edge of the smaller weight (Iscen et al., CVPR 2017, eq. 2).
     """
+    from resight.graph.affinity import power_similarity
 
     def list_directed(batches: Batches) -> Batches:
         for batch in batches:

@@ -1,7 +1,7 @@
 """Bits that stand for an image, and pairs of images whose bits are equal or nearly so.
 
-Modules: `perceptual` (hashes of pixels in eight positions), `learned` (hash functions fitted on descriptors),
-`plan` (whether codes are scanned or looked up by parts), `hamming` (the compiled comparison), `work` (rows
-of `codes`), `spark` (the operators). Reads ``previews`` or ``global_descriptors``, writes ``codes``
-and ``models``.
+Modules: `perceptual` (hashes of pixels in eight positions), `learned`, `autoencoder` and `subspaces` (hash
+functions fitted on descriptors), `kinds` (their names), `plan` (whether codes are scanned or looked up by
+parts), `hamming` (the compiled comparison), `work` (rows of `codes`), `spark` (the operators). Reads
+``previews`` or ``global_descriptors``, writes ``codes`` and ``models``.
 """

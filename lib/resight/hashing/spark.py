@@ -15,8 +15,7 @@ from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight.arrow import arrow_to_vectors
-from resight.hashing.hamming import match_runs, part_keys, to_words
-from resight.hashing.learned import FITS, HashModel
+from resight.hashing.kinds import ALL_FITS, CodeModel, read_model
 from resight.hashing.plan import Plan, flip_masks
 from resight.hashing.work import CODED, encode_vectors, hash_previews
 
@@ -42,10 +41,10 @@ def hash_images(previews: DataFrame, kinds: Sequence[str]) -> DataFrame:
 
 
 def encode_descriptors(descriptors: DataFrame, model: bytes, *, dtype: str) -> DataFrame:
-    """Encode `GLOBAL_DESCRIPTORS` rows of ``dtype`` by a `HashModel`: `CODES` rows in position 0."""
+    """Encode `GLOBAL_DESCRIPTORS` rows of ``dtype`` by a `CodeModel`: `CODES` rows in position 0."""
 
     def encode_batches(batches: Batches) -> Batches:
-        fitted = HashModel.from_bytes(model)
+        fitted = read_model(model)
         for batch in batches:
             yield encode_vectors(batch, fitted, dtype)
 
@@ -53,7 +52,7 @@ def encode_descriptors(descriptors: DataFrame, model: bytes, *, dtype: str) -> D
     return rows.mapInArrow(encode_batches, from_arrow_schema(CODED))
 
 
-def fit_hash(sampled: DataFrame, kind: str, n_bits: int, *, dtype: str, seed: int) -> HashModel:
+def fit_hash(sampled: DataFrame, kind: str, n_bits: int, *, dtype: str, seed: int) -> CodeModel:
     """Fit a hash function on the driver, on a sample (image_id, vector) that fits there.
 
     Raises
@@ -64,7 +63,7 @@ def fit_hash(sampled: DataFrame, kind: str, n_bits: int, *, dtype: str, seed: in
     rows = sampled.select("image_id", "vector").toArrow().sort_by("image_id")
     if not len(rows):
         raise ValueError("there is no usable descriptor to fit on")
-    return FITS[kind](arrow_to_vectors(rows["vector"], dtype), n_bits, seed=seed)
+    return ALL_FITS[kind](arrow_to_vectors(rows["vector"], dtype), n_bits, seed=seed)
 
 
 def find_code_pairs(codes: DataFrame, *, radius: int, plan: Plan, block: int = BLOCK) -> DataFrame:
@@ -103,6 +102,8 @@ def find_code_pairs(codes: DataFrame, *, radius: int, plan: Plan, block: int = B
 
 def bucket_codes(plan: Plan) -> Callable[[Batches], Batches]:
     """Make the function that puts codes into their buckets: one as held, one for each key as asked."""
+    from resight.hashing.hamming import part_keys, to_words
+
     parts = [(0, 0, 0)] if plan.is_scan else [(*b, e) for b, e in zip(plan.bounds, plan.limits, strict=True)]
 
     def bucket(batches: Batches) -> Batches:
@@ -152,6 +153,7 @@ def split_buckets(buckets: DataFrame, block: int) -> DataFrame:
 
 def match_buckets(plan: Plan, radius: int) -> Callable[[pa.Table], pa.Table]:
     """Make the function that compares the buckets of a bin."""
+    from resight.hashing.hamming import match_runs, to_words
 
     def match_bin(rows: pa.Table) -> pa.Table:
         rows = rows.sort_by([(name, "ascending") for name in (*KEYS, "image_id", "turn")])

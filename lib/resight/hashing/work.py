@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from resight.arrow import arrow_to_vectors
-from resight.hashing.learned import HashModel
+from resight.hashing.kinds import CodeModel
 from resight.hashing.perceptual import BITS, N_TURNS, PixelCodes, hash_pixels
 from resight.images.decode import DecodeError, decode_image, describe_error
 from resight.tables import CODES
@@ -48,7 +48,7 @@ def hash_preview(jpeg: bytes | None, kinds: Sequence[str]) -> Hashed:
         return None, "undecodable", describe_error(error)
 
 
-def encode_vectors(rows: pa.RecordBatch, model: HashModel, dtype: str) -> pa.RecordBatch:
+def encode_vectors(rows: pa.RecordBatch, model: CodeModel, dtype: str) -> pa.RecordBatch:
     """Encode vectors (image_id, content_hash, vector, status, error) of ``dtype``: one `CODED` row each.
 
     A row whose status is not ok keeps it.

@@ -14,12 +14,9 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
-from resight.knn.blocks import search_blocks
 from resight.knn.copies import Rows, expand_copies, to_offsets
-from resight.knn.inverted.spark import LISTS, build_lists, search_inverted
 from resight.knn.matrix import OpenVectors, VectorFiles, normalize_rows
 from resight.knn.recall import recall_of_lists, wilson_interval
-from resight.knn.search import search_collection
 from resight.knn.storage.spark import number_tasks, task_numbers, write_vector_files
 from resight.store import spark_schema
 from resight.tables import NEIGHBORS
@@ -78,6 +75,8 @@ def list_neighbors(
     approximate: Approximation | None = None,
 ) -> DataFrame:
     """List the ``k`` nearest of every distinct vector: `LISTS` rows by ordinal, see `build_neighbors`."""
+    from resight.knn.inverted.spark import build_lists, search_inverted
+
     if approximate is None or not layout.n:
         return search_exact(spark, layout, k=k, block_rows=block_rows)
     folder = files.join(layout.folder, "lists")
@@ -87,6 +86,8 @@ def list_neighbors(
 
 def search_exact(spark: SparkSession, layout: VectorFiles, *, k: int, block_rows: int) -> DataFrame:
     """Exact lists of representatives, `LISTS` rows: each task searches all vectors for a block of them."""
+    from resight.knn.blocks import search_blocks
+    from resight.knn.inverted.spark import LISTS
 
     def search_block(batches: Batches) -> Batches:
         X = layout.open()
@@ -144,6 +145,8 @@ def search_vectors(
     ``queries`` has (query_id, vector[, image_id]): an image of the collection is left out of its own ranking.
     ``depth`` is a number or ``all``. A query whose vector is null, zero or NaN has no rows.
     """
+    from resight.knn.search import search_collection
+
     limit = layout.n if depth == "all" else int(depth)
 
     def rank_batches(batches: Batches) -> Batches:
@@ -189,6 +192,8 @@ def measure_recall(
 
 def list_recalls(X: OpenVectors, sampled: pa.Table, k: int) -> np.ndarray:
     """Recall (s,) of sampled `NEIGHBORS` rows over distinct vectors."""
+    from resight.knn.blocks import search_blocks
+
     own = X.representative_of(X.ordinal_of(sampled["src"].to_numpy()))
     offsets, dst = arrow_to_lists(sampled["dst"], "int64")
     similarity = arrow_to_lists(sampled["similarity"], "float32")[1]

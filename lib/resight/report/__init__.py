@@ -7,8 +7,9 @@ the others, and the function that fills it in the list of `collect`.
 
 Modules: `markup` (elements whose text is always escaped, numbers as people write them), `figures` (photos,
 strips, bars, histogram), `sections` (what a section is), `numbers`, `groups`, `neighbours`, `failures`,
-`metrics` (the sections), `style` and `script` (inlined), `page`, `collect`.
+`metrics` (the sections), `compare` (a copy laid over the kept photo, marks), `style`, `script` and
+`compare_parts` (inlined), `page`, `collect`.
 
 Reads ``sources``, ``images``, ``previews``, ``global_descriptors``, ``neighbors``, ``duplicate_pairs``,
-``duplicate_groups``, ``metrics`` and the committed runs; writes no table.
+``duplicate_groups``, ``audits``, ``metrics`` and the committed runs; writes no table.
 """

@@ -1,11 +1,11 @@
 """From the table of explanations to the section of chains."""
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from resight.report.chains import Chain, Chains
 from resight.report.sections import Missing, Photo, Section
-from resight.report.source import Source, sample_ids
+from resight.report.source import Source
 from resight.tables import EXPLANATIONS, QUERIES
 
 COLUMNS = ["query_id", "image_id", "hop", "dst", "affinity"]
@@ -17,10 +17,9 @@ def collect_chains(source: Source) -> Section:
         words = "No result was explained: `resight search --method diffusion --explain 3` writes the chains."
         return Missing("chains", "Why diffusion found it", words)
     build = source.reader.find(EXPLANATIONS).build_id
-    keys = source.read(EXPLANATIONS, ["query_id", "image_id"], build=build).group_by(["query_id", "image_id"])
-    n_explained = keys.aggregate([]).num_rows
-    ids = np.unique(source.read(EXPLANATIONS, ["query_id"], build=build)["query_id"].to_numpy())
-    drawn = sample_ids(ids, source.n_neighbours, seed=source.seed).tolist()
+    first = pc.field("hop") == 0
+    some, n_explained = source.draw(EXPLANATIONS, "query_id", source.n_neighbours, filter=first, build=build)
+    drawn = some.tolist()
     hops = source.look_up(EXPLANATIONS, COLUMNS, "query_id", drawn, build=build)
     asked = source.look_up(
         QUERIES, ["query_id", "uri", "image_id"], "query_id", drawn, build=build

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from resight.report.compare import Evidence, render_export, render_tools
 from resight.report.figures import describe_size, draw_photo, draw_uri
 from resight.report.markup import (
     Markup,
@@ -19,7 +20,13 @@ INDIRECT = "indirect"  # no stored pair with the kept photo
 RELATIONS = {  # relation -> what people read, what it means
     "exact": ("same file", "the bytes are equal"),
     "same_pixels": ("same pixels", "equal once decoded"),
-    "near": ("near copy", "descriptors beyond the threshold"),
+    "near": ("near copy", "alike beyond the threshold"),
+    "turned": ("turned", "a turned copy"),
+    "mirrored": ("mirrored", "a mirrored copy"),
+    "crop": ("crop", "one is a part of the other"),
+    "contains": ("contains", "one is a part of the other"),
+    "composite": ("composite", "made from one photo and something else"),
+    "same_scene": ("same scene", "another photo of the same"),
     INDIRECT: ("indirect", "tied to the kept photo by another copy"),
 }
 
@@ -32,6 +39,7 @@ class Copy:
     relation: str
     similarity: float | None  # to the kept photo
     reason: str = ""  # what the kept one has over it
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class CutPair:
     b: Photo
     similarity: float | None
     reason: str
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,7 @@ class Groups:
         return fragment(
             intro,
             self.render_filter(),
+            render_export(),
             element("div", *cards, id="groups"),
             element("p", "No group matches the filter.", id="no-match", class_="empty", hidden=True),
             self.render_rest(),
@@ -181,7 +191,7 @@ def render_group(group: Group, thumbnails: Thumbnails) -> Markup:
         element(
             "div",
             render_kept(group, thumbnails),
-            element("ul", *(render_copy(copy, thumbnails) for copy in group.copies), class_="copies"),
+            element("ul", *(render_copy(copy, group, thumbnails) for copy in group.copies), class_="copies"),
             class_="members",
         ),
         more,
@@ -206,7 +216,7 @@ def render_kept(group: Group, thumbnails: Thumbnails) -> Markup:
     )
 
 
-def render_copy(copy: Copy, thumbnails: Thumbnails) -> Markup:
+def render_copy(copy: Copy, group: Group, thumbnails: Thumbnails) -> Markup:
     """Draw a photo that could go, with what it is to the kept one."""
     name, meaning = name_relation(copy.relation)
     known = is_known(copy.similarity)
@@ -225,10 +235,19 @@ def render_copy(copy: Copy, thumbnails: Thumbnails) -> Markup:
             draw_uri(copy.photo.uri),
             element("p", describe_size(copy.photo), class_="size"),
             element("p", copy.reason, class_="reason") if copy.reason else None,
+            render_tools(copy.evidence, copy.photo),
         ),
     )
-    similarity = f"{copy.similarity:.6f}" if known else None
-    return element("li", figure, data_relation=copy.relation, data_similarity=similarity)
+    return element(
+        "li",
+        figure,
+        data_copy=True,
+        data_relation=copy.relation,
+        data_similarity=f"{copy.similarity:.6f}" if known else None,
+        data_image=copy.photo.image_id,
+        data_group=group.group_id,
+        data_uri=copy.photo.uri,
+    )
 
 
 def render_cut(pair: CutPair, thumbnails: Thumbnails) -> Markup:
@@ -242,6 +261,7 @@ def render_cut(pair: CutPair, thumbnails: Thumbnails) -> Markup:
         "li",
         element("div", *photos, class_="pair-of-photos"),
         element("p", words, " ", pair.reason),
+        render_tools(pair.evidence, pair.b, markable=False),
         data_set=True,
     )
 

@@ -3,10 +3,14 @@
 import base64
 import hashlib
 
+from resight.report.compare import render_compare
+from resight.report.compare_parts import COMPARE_SCRIPT, COMPARE_STYLE
 from resight.report.markup import Markup, element, fragment
 from resight.report.script import SCRIPT
 from resight.report.sections import ReportData, Section, Thumbnails
 from resight.report.style import STYLE
+
+PAGE_SCRIPT, PAGE_STYLE = Markup(SCRIPT + COMPARE_SCRIPT), Markup(STYLE + COMPARE_STYLE)
 
 
 def render_page(data: ReportData) -> str:
@@ -23,7 +27,7 @@ def render_page(data: ReportData) -> str:
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", data.title),
-        element("style", STYLE),
+        element("style", PAGE_STYLE),
     )
     body = element(
         "body",
@@ -36,14 +40,15 @@ def render_page(data: ReportData) -> str:
             tabindex=-1,
         ),
         render_viewer(),
-        element("script", SCRIPT),
+        render_compare(),
+        element("script", PAGE_SCRIPT),
     )
     return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
 
 
 def security_policy() -> str:
     """Write the Content-Security-Policy of the page."""
-    script, style = hash_source(SCRIPT), hash_source(STYLE)
+    script, style = hash_source(PAGE_SCRIPT), hash_source(PAGE_STYLE)
     return (
         f"default-src 'none'; img-src data:; script-src {script}; style-src {style}; "
         "base-uri 'none'; form-action 'none'"

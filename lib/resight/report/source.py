@@ -1,19 +1,28 @@
-"""What a report reads: committed tables through a reader, by the few images that the page shows."""
+"""What a report reads: committed tables through a reader, by the few images that the page shows.
 
-from collections.abc import Iterable, Sequence
+Columns as long as the collection are streamed; what is kept of them has a limit.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from resight.reader import Reader
 from resight.report.sections import Photo
 from resight.tables import DUPLICATE_GROUPS, IMAGES, PREVIEWS, SOURCES, Table
 from resight.workspace import Run
 
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+IDS_AT_ONCE = 1 << 22  # held in memory; more of them are looked at in several passes
+
+Order = list[tuple[str, str]]  # columns, each ascending or descending
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,36 @@ class Source:
         if not self.reader.has(table, build):
             return pa.schema([table.schema.field(name) for name in columns]).empty_table()
         return self.reader.read(table, build, columns=columns, filter=filter)
+
+    def batches(
+        self, table: Table, columns: list[str], *, filter: pc.Expression | None = None, build: str = ""
+    ) -> Iterator[pa.RecordBatch]:
+        """Stream columns of a table that may be as long as the collection."""
+        if self.reader.has(table, build):
+            yield from self.reader.batches(table, build, columns=columns, filter=filter)
+
+    def count(self, table: Table, *, filter: pc.Expression | None = None) -> int:
+        """Count rows."""
+        return sum(len(batch) for batch in self.batches(table, [table.key[-1]], filter=filter))
+
+    def draw(
+        self, table: Table, key: str, n: int, *, filter: pc.Expression | None = None, build: str = ""
+    ) -> tuple[np.ndarray, int]:
+        """Draw ``n`` of the ids in a column, as `sample_ids` does, and count the rows."""
+        drawn, n_rows = np.zeros(0, np.int64), 0
+        for batch in self.batches(table, [key], filter=filter, build=build):
+            drawn = sample_ids(np.union1d(drawn, batch[key].to_numpy()), n, seed=self.seed)
+            n_rows += len(batch)
+        return drawn, n_rows
+
+    def id_parts(
+        self, table: Table, key: str, n: int, *, filter: pc.Expression | None = None
+    ) -> Iterator["IdPart"]:
+        """Give the ids of a column of ``n`` rows in parts that fit in memory, each id in one of them."""
+        n_parts = max(1, -(-n // IDS_AT_ONCE))
+        for number in range(n_parts):
+            part = IdPart(number, n_parts, np.zeros(0, np.int64), np.zeros(0, np.int64))
+            yield part.gather(batch[key].to_numpy() for batch in self.batches(table, [key], filter=filter))
 
     def look_up(
         self, table: Table, columns: list[str], key: str, ids: Iterable[int], *, build: str = ""
@@ -84,12 +123,66 @@ class Source:
         return None if value is None else float(value)
 
 
-def read_scattered(rows: ds.Dataset, columns: list[str], key: str, ids: Sequence[int]) -> pa.Table:
+@dataclass(frozen=True)
+class IdPart:
+    """The ids whose remainder by ``n_parts`` is ``number``, ascending, and how often each was there."""
+
+    number: int
+    n_parts: int
+    ids: np.ndarray
+    counts: np.ndarray
+
+    def holds(self, ids: np.ndarray) -> np.ndarray:
+        """Whether ids (m,) int64 belong to this part, be they in it or not."""
+        return ids % self.n_parts == self.number
+
+    def contains(self, ids: np.ndarray) -> np.ndarray:
+        """Whether ids (m,) int64 are in this part."""
+        if not len(self.ids):
+            return np.zeros(len(ids), bool)
+        return self.ids[np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)] == ids
+
+    def gather(self, arrays: Iterable[np.ndarray]) -> "IdPart":
+        """Add the ids of some arrays that belong here."""
+        ids, counts, n_waiting = [self.ids], [self.counts], 0
+        for found in arrays:
+            mine = found[self.holds(found)]
+            ids.append(mine)
+            counts.append(np.ones(len(mine), np.int64))
+            n_waiting += len(mine)
+            if n_waiting > IDS_AT_ONCE:
+                ids, counts, n_waiting = *merge_counts(ids, counts), 0
+        (merged,), (totals,) = merge_counts(ids, counts)
+        return IdPart(self.number, self.n_parts, merged, totals)
+
+
+def merge_counts(
+    ids: list[np.ndarray], counts: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Add the counts of equal ids: lists of one array each, ids ascending."""
+    merged, place = np.unique(np.concatenate(ids), return_inverse=True)
+    totals = np.bincount(place, weights=np.concatenate(counts), minlength=len(merged))
+    return [merged], [totals.astype(np.int64)]
+
+
+def keep_first(batches: Iterable[pa.RecordBatch | pa.Table], n: int, order: Order) -> pa.Table | None:
+    """Keep the first ``n`` rows of a stream by some columns; None where it has no batch."""
+    kept: pa.Table | None = None
+    for batch in batches:
+        fresh = pa.table(batch)
+        rows = fresh if kept is None else pa.concat_tables([kept, fresh])
+        kept = rows.take(pc.select_k_unstable(rows, n, order))
+    return kept
+
+
+def read_scattered(rows: "ds.Dataset", columns: list[str], key: str, ids: Sequence[int]) -> pa.Table:
     """Read the few rows whose ``key`` is one of ``ids`` without reading their wide columns everywhere.
 
     A filtered scan decodes every column of every row group. Here the narrow ``key`` is read first, and
     the rest only of the row groups that hold one of the ids.
     """
+    import pyarrow.dataset as ds
+
     chosen = is_one_of(key, ids)
     found = []
     for fragment in rows.get_fragments():

@@ -4,8 +4,12 @@ Similarities are fused first and diffused then. The two are brought to one scale
 inverted file counts by how far it stands out of the query's own scores over the collection. So a query with
 many common words does not drown one with few, and an image that no word supports loses nothing.
 
-All thresholds come from scores alone: no labels, and nothing to fit.
+All thresholds come from scores alone: no labels, and nothing to fit. Weights are constants, or follow from
+the shape of a query's own rankings: the scores of one that tells matches from the rest fall steeply after
+them (Zheng et al., "Query-adaptive late fusion", CVPR 2015, who divide by the area under the sorted scores).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +20,26 @@ SCORE_WEIGHT = 0.4  # of calibrated scores beside similarities
 FEW_INLIERS = 8  # that strangers reach
 BONUS_WEIGHT = 0.2  # of a verified match
 GAMMA = 2.0  # exponent of fused similarities, in the graph and of what a query observes
+LIMIT = 2.0  # by how much the shape of a query's rankings may change a weight, either way
+
+
+class Weighting(NamedTuple):
+    """Weights of calibrated scores beside the similarity: of the first ranking, and of each further one.
+
+    ``adaptive``: they follow from the query's rankings, see `adapt_weight`.
+    """
+
+    first: float = SCORE_WEIGHT
+    further: float = SCORE_WEIGHT
+    adaptive: bool = False
+
+    def weigh(self, place: int, similarity: np.ndarray, ranked: np.ndarray) -> float:
+        """Give the weight of the ranking in ``place``, by similarities and its scores, in any order."""
+        weight = self.further if place else self.first
+        return weight * adapt_weight(similarity, ranked) if self.adaptive else weight
+
+
+FROZEN = Weighting()
 
 
 def count_finds(n: int) -> int:
@@ -54,12 +78,38 @@ def fuse_scores(similarity: np.ndarray, calibrated: np.ndarray, weight: float = 
     return similarity.astype(np.float64) + weight * calibrated
 
 
+def adapt_weight(similarity: np.ndarray, ranked: np.ndarray) -> float:
+    """Give how much more than similarities the scores of a query tell: a factor from 1/2 to 2.
+
+    It is the ratio of the areas under both, sorted and scaled to [0, 1], over as many images as stand out at
+    most and one more.
+
+    >>> flat, steep = np.linspace(1, 0, 101), np.append(np.ones(3), np.zeros(98))
+    >>> adapt_weight(flat, steep), adapt_weight(flat, flat), adapt_weight(steep, flat)
+    (2.0, 1.0, 0.5)
+    """
+    ratio = measure_area(similarity) / max(measure_area(ranked), 1e-6)
+    return float(np.clip(ratio, 1 / LIMIT, LIMIT))
+
+
+def measure_area(scores: np.ndarray) -> float:
+    """Give the mean of the best scores, (n,) in any order, scaled to [0, 1]; 1 where all are equal."""
+    best = np.sort(scores.astype(np.float64))[::-1][: MOST + 1]
+    if not len(best) or best[0] == best[-1]:
+        return 1.0
+    return float(((best - best[-1]) / (best[0] - best[-1])).mean())
+
+
 def choose_candidates(fused: np.ndarray, scores: np.ndarray, *, depth: int = 30) -> np.ndarray:
     """Choose the images to verify, ordinals ascending: the ``depth`` best fused and the best by score.
 
-    The union, since the right image may lie outside what the global descriptor proposes.
+    The union, since the right image may lie outside what the global descriptor proposes. ``scores`` (m,) are
+    of one ranking, or (r, m) of several.
     """
-    return np.union1d(best_of(fused, depth), best_of(np.where(scores > 0, scores, -np.inf), depth))
+    chosen = best_of(fused, depth)
+    for row in np.atleast_2d(scores):
+        chosen = np.union1d(chosen, best_of(np.where(row > 0, row, -np.inf), depth))
+    return chosen
 
 
 def best_of(scores: np.ndarray, k: int) -> np.ndarray:

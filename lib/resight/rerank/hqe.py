@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from resight.asmk.kernel import Rule
 from resight.asmk.search import Asked, Ranked, search_index
 from resight.asmk.searching.index import Index
 
@@ -42,7 +43,7 @@ def search_expanded(
     queries: Sequence[Asked],
     own: np.ndarray,
     index: Index,
-    table: np.ndarray,
+    table: Rule,
     expansion: Expansion,
     *,
     depth: int,

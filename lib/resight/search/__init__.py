@@ -7,6 +7,7 @@ reach follow in the order of their similarity: nothing is dropped.
 Modules: ``settings`` (what a search is), ``collection`` (the opened files), ``rank`` (vectors to answers:
 ``diffused`` over images, ``regional`` over regions), ``manifold`` and ``regions`` (files of the offline
 diffusion, of regions), ``spark`` (operators), ``queries`` (what is asked), ``storage`` (writing files),
-``partitioned`` (over a graph in parts), ``reader`` (what `resight.open` gives), ``filter``.
+``partitioned`` (over a graph in parts), ``local`` (by keypoints), ``fused`` (by all), ``reader`` and
+``found`` (what `resight.open` gives), ``filter``.
 Reads ``global_descriptors``, ``nodes``, ``edges``, ``components``, ``manifold_neighbors``; gives ``results``.
 """

@@ -10,6 +10,7 @@ import numpy as np
 
 from resight import files
 from resight.config import SettingError
+from resight.features.photos import Box
 from resight.features.settings import ExtractSettings
 from resight.features.whitening import Whitening
 from resight.knn.copies import to_offsets
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from resight.features.extract import Extracted
 
 Query = str | Path | int | np.integer | np.ndarray
+Boxes = Box | Sequence[Box | None] | None
+BOX = ("y0", "x0", "y1", "x1")
 
 
 class Recipe(NamedTuple):
@@ -31,13 +34,24 @@ class Recipe(NamedTuple):
     settings: ExtractSettings
     whitening: tuple[Whitening, ...]
 
-    def describe(self, contents: Sequence[bytes | None], *, threads: int = 1) -> "Extracted":
-        """Describe image files; None is one that could not be read."""
+    def describe(
+        self,
+        contents: Sequence[bytes | None],
+        *,
+        threads: int = 1,
+        boxes: Sequence[Box | None] | None = None,
+    ) -> "Extracted":
+        """Describe image files, or the ``boxes`` of them; None is one that could not be read."""
         from resight.features.extract import extract_contents
 
         device = os.environ.get("RESIGHT_DEVICE") or None
         return extract_contents(
-            contents, self.settings, whitening=self.whitening, n_threads=threads, device=device
+            contents,
+            self.settings,
+            whitening=self.whitening,
+            n_threads=threads,
+            device=device,
+            boxes=boxes,
         )
 
 
@@ -96,6 +110,33 @@ def list_queries(query: Query | Sequence[Query]) -> list[Query]:
 def is_picture(query: Query) -> bool:
     """Whether a query has to be described first."""
     return isinstance(query, str | Path) or (isinstance(query, np.ndarray) and query.ndim == 3)
+
+
+def list_boxes(boxes: Boxes, queries: Sequence[Query]) -> list[Box | None]:
+    """Give the box of every query, None where it has none.
+
+    Raises
+    ------
+    ValueError
+        There are not as many boxes as queries, one is empty, or one is of a query that is no image file.
+    """
+    if boxes is None:
+        return [None] * len(queries)
+    single = len(boxes) == len(BOX) and all(isinstance(side, int | np.integer) for side in boxes)
+    listed = [boxes] if single else list(boxes)
+    if len(listed) != len(queries):
+        raise ValueError(f"{len(listed)} boxes for {len(queries)} queries")
+    found: list[Box | None] = []
+    for query, box in zip(queries, listed, strict=True):
+        if box is not None:
+            y0, x0, y1, x1 = (int(side) for side in box)  # type: ignore[union-attr, arg-type]
+            if not (0 <= y0 < y1 and 0 <= x0 < x1):
+                raise ValueError(f"a box is (y0, x0, y1, x1) with y0 < y1 and x0 < x1, got {box}")
+            if not is_picture(query):
+                raise ValueError(f"a box belongs to an image file or pixels, not to {query!r}")
+            box = y0, x0, y1, x1
+        found.append(box)
+    return found
 
 
 def read_content(query: Query) -> bytes | None:

@@ -7,13 +7,16 @@ parts, ``offsets`` (b + 1,) int64, ``ordinals`` (m,) int32 of the same files, ``
 import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resight import files
-from resight.diffusion.offline import OfflineRows
 from resight.knn.copies import pick_runs, to_offsets
 from resight.knn.matrix import map_array
+
+if TYPE_CHECKING:
+    from resight.diffusion.offline import OfflineRows
 
 ARRAYS = ("sources", "offsets", "ordinals", "scores")
 
@@ -48,8 +51,10 @@ class OpenManifold:
         self.firsts = np.array([first for first, _ in layout.parts], np.int64)
         self.parts = [[map_array(layout.folder, name) for name in names] for _, names in layout.parts]
 
-    def rows(self, ordinals: np.ndarray) -> OfflineRows:
+    def rows(self, ordinals: np.ndarray) -> "OfflineRows":
         """Read the rows of some sources (b,) int64, distinct; a source without a row gets an empty one."""
+        from resight.diffusion.offline import OfflineRows
+
         part = np.searchsorted(self.firsts, ordinals, side="right") - 1
         counts = np.zeros(len(ordinals), np.int64)
         pieces: list[tuple[np.ndarray, np.ndarray]] = []

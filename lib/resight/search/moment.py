@@ -16,6 +16,7 @@ from resight.reader import Reader, Snapshot
 from resight.search.collection import Collection
 from resight.search.describe import Recipe, find_recipe
 from resight.search.filter import Conditions, allow_images, columns_of
+from resight.search.fused.answer import FusedCollection, open_fused
 from resight.search.local.answer import LocalIndex, open_local_index
 from resight.search.locate import locate_files
 from resight.search.settings import SearchSettings, needs_graph, needs_manifold, needs_regions
@@ -50,6 +51,12 @@ class Moment(Reader):
             return open_local_index(self, self.named.get("index", ""))
 
     @cached_property
+    def fused(self) -> FusedCollection:
+        """What a fused search looks into; `SettingError` where there is none."""
+        with self.lock:
+            return open_fused(self, self.named)
+
+    @cached_property
     def images(self) -> ds.Dataset:
         """The table of images."""
         run = self.find(IMAGES)
@@ -71,7 +78,7 @@ class Moment(Reader):
                 self.recipes[described.build_id] = find_recipe(self, described)
             return self.recipes[described.build_id]
 
-    def allow(self, conditions: Conditions, searched: Searched | LocalIndex) -> np.ndarray:
+    def allow(self, conditions: Conditions, searched: Searched | LocalIndex | FusedCollection) -> np.ndarray:
         """Mark the images of a collection that meet ``conditions``, (n,) bool by ordinal."""
         texts = tuple(sorted((column, *values) for column, values in conditions.items()))
         key = (searched.described.build_id, *texts)

@@ -1,8 +1,8 @@
 """Search without Spark: answers from committed runs, with the ranking of the job ``search``."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from threading import Lock
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from threading import RLock
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,38 +11,31 @@ import pyarrow.compute as pc
 from resight.arrow import arrow_to_lists
 from resight.config import SettingError
 from resight.diffusion.observe import QueryLists, observe_queries
+from resight.features.photos import Box
 from resight.graph.builds import of_images
+from resight.knn.matrix import OpenVectors
 from resight.reader import Reader, take_snapshot
-from resight.search.answer import Answer
 from resight.search.describe import (
     Asked,
+    Boxes,
     Query,
     collect_vectors,
     is_picture,
+    list_boxes,
     list_queries,
     pack_regions,
     read_content,
 )
 from resight.search.diffused import explain_answer, search_distinct
 from resight.search.filter import Filter, parse_filter
-from resight.search.local.answer import Keypoints, LocalIndex, answer_index, ask_index
+from resight.search.found import Found, tabulate
+from resight.search.fused.answer import answer_fused, ask_fused
+from resight.search.local.answer import answer_index, ask_index
 from resight.search.moment import Moment, Searched
 from resight.search.rank import answer_queries
 from resight.search.settings import SearchSettings, needs_fusion, needs_index, needs_regions
 from resight.tables import DUPLICATE_GROUPS, NEIGHBORS
-
-
-class Found(NamedTuple):
-    """Answers: ``results`` has query, rank, image_id, uri, score and region_ix; ``queries`` a row per query.
-
-    ``query`` counts from 0 in the order of asking; ``region_ix`` is the region that adds most to the score
-    where diffusion over regions reached the image, else null. ``queries`` has query, status, error,
-    no_support (the graph has nothing near the query: similarity alone ranks), iterations and residual of the
-    solver. A query whose status is not ok has no results.
-    """
-
-    results: pa.Table
-    queries: pa.Table
+from resight.workspace import Run
 
 
 class Searcher:
@@ -53,7 +46,7 @@ class Searcher:
 
     def __init__(self, root: str, named: Mapping[str, str], *, threads: int = 1) -> None:
         self.root, self.named, self.threads = root, dict(named), threads
-        self.describing = Lock()  # networks and their native threads serve one caller at a time
+        self.describing = RLock()  # networks and their native threads serve one caller at a time
         self.moment = Moment(take_snapshot(root), self.named)
 
     def refresh(self) -> None:
@@ -72,6 +65,7 @@ class Searcher:
         method: str = "global",
         depth: int | str = 100,
         filter: Filter = (),
+        boxes: Boxes = None,
         **settings: Any,
     ) -> Found:
         """Rank the images of the collection for one query or several.
@@ -84,6 +78,8 @@ class Searcher:
         filter : str, sequence of str, or mapping
             ``column=value``: only such images are returned. Columns of ``images`` or of its manifest; values
             of one column are alternatives, columns restrict each other.
+        boxes : (y0, x0, y1, x1), or a list with one or None per query
+            Parts of image files, in pixels of the upright photo; of keypoints those strictly inside count.
         method, depth, **settings
             Settings of the job ``search``, see `SearchSettings`.
 
@@ -97,13 +93,14 @@ class Searcher:
         wanted = SearchSettings.from_mapping({"method": method, "depth": depth, **settings})
         if wanted.explain:
             raise SettingError("explain: call explain(query, image)")
+        moment, queries = self.moment, list_queries(query)
+        parts = list_boxes(boxes, queries)
         if needs_fusion(wanted):
-            raise SettingError("method: fused rankings come from the job, `resight search --method fused`")
-        moment = self.moment
+            return self.search_fused(queries, parts, moment, wanted, filter)
         if needs_index(wanted):
-            return self.search_local(list_queries(query), moment, wanted, filter)
+            return self.search_local(queries, parts, moment, wanted, filter)
         searched = moment.open(wanted)
-        asked = self.read_queries(query, moment, searched)
+        asked = self.read_queries(queries, parts, searched.collection.X, moment, searched.described)
         collection = searched.collection
         if filter:
             collection = collection.restrict(moment.allow(parse_filter(filter), searched))
@@ -114,18 +111,47 @@ class Searcher:
             regions = pack_regions([asked.regions[i] for i in usable], collection.region_nodes.X.d)
         Q, own = asked.Q[usable], asked.own[usable]
         answers = answer_queries(Q, own, collection, wanted, threads=self.threads, regions=regions)
-        return tabulate(moment, searched, asked, dict(zip(usable.tolist(), answers, strict=True)))
+        return tabulate(
+            moment, searched.collection.X, asked, dict(zip(usable.tolist(), answers, strict=True))
+        )
 
     def search_local(
-        self, queries: Sequence[Query], moment: Moment, wanted: SearchSettings, filter: Filter
+        self,
+        queries: Sequence[Query],
+        boxes: list[Box | None],
+        moment: Moment,
+        wanted: SearchSettings,
+        filter: Filter,
     ) -> Found:
         """Rank the images of an index by local features."""
         local = moment.local
         allowed = moment.allow(parse_filter(filter), local) if filter else None
         with self.describing:
-            keypoints = ask_index(queries, moment, local, threads=self.threads)
+            keypoints = ask_index(queries, moment, local, threads=self.threads, boxes=boxes)
         answers = answer_index(queries, keypoints, local, wanted, allowed)
-        return tabulate(moment, local, keypoints, answers)
+        return tabulate(moment, local.collection.X, keypoints, answers)
+
+    def search_fused(
+        self,
+        queries: Sequence[Query],
+        boxes: list[Box | None],
+        moment: Moment,
+        wanted: SearchSettings,
+        filter: Filter,
+    ) -> Found:
+        """Rank by vectors, local features, verification and diffusion together."""
+        fused = moment.fused
+        allowed = moment.allow(parse_filter(filter), fused) if filter else None
+
+        def ask_vectors(X: OpenVectors, described: Run) -> Asked:
+            return self.read_queries(queries, boxes, X, moment, described)
+
+        with self.describing:
+            asked = ask_fused(queries, moment, fused, ask_vectors, threads=self.threads, boxes=boxes)
+            answers = answer_fused(
+                queries, asked, moment, fused, wanted, allowed=allowed, threads=self.threads
+            )
+        return tabulate(moment, fused.collection.X, asked, answers)
 
     def neighbors(self, image: int | str) -> pa.Table:
         """List the nearest images of one, given by its id or uri: rank, image_id, uri, similarity."""
@@ -172,7 +198,8 @@ class Searcher:
         wanted = SearchSettings.from_mapping({"method": "diffusion", **settings})
         moment = self.moment
         searched = moment.open(wanted)
-        asked, X = self.read_queries([query], moment, searched), searched.collection.X
+        X = searched.collection.X
+        asked = self.read_queries([query], [None], X, moment, searched.described)
         target = X.ordinal_of(np.array([moment.id_of(image)]))
         if asked.status != ["ok"] or target[0] < 0:
             raise SettingError(f"nothing to explain: {asked.error[0] or f'{image!r} has no vector'}")
@@ -191,16 +218,22 @@ class Searcher:
             }
         )
 
-    def read_queries(self, query: Query | Sequence[Query], moment: Moment, searched: Searched) -> Asked:
+    def read_queries(
+        self,
+        queries: Sequence[Query],
+        boxes: Sequence[Box | None],
+        X: OpenVectors,
+        moment: Moment,
+        described: Run,
+    ) -> Asked:
         """Give the vectors of queries; images are described by the settings of the collection's build."""
-        queries = list_queries(query)
-        pictures = [read_content(one) for one in queries if is_picture(one)]
-        described = None
+        pictures = [i for i, query in enumerate(queries) if is_picture(query)]
+        found = None
         if pictures:
-            recipe = moment.recipe(searched.described)
+            recipe, contents = moment.recipe(described), [read_content(queries[i]) for i in pictures]
             with self.describing:
-                described = recipe.describe(pictures, threads=self.threads)
-        return collect_vectors(queries, searched.collection.X, described)
+                found = recipe.describe(contents, threads=self.threads, boxes=[boxes[i] for i in pictures])
+        return collect_vectors(queries, X, found)
 
 
 def attach_regions(asked: Asked, moment: Moment, searched: Searched) -> Asked:
@@ -213,46 +246,3 @@ def attach_regions(asked: Asked, moment: Moment, searched: Searched) -> Asked:
         if regions[i] is None:
             status[i], error[i] = "no_regions", "the query has no regions"
     return asked._replace(regions=regions, status=status, error=error)
-
-
-def tabulate(
-    moment: Moment, searched: Searched | LocalIndex, asked: Asked | Keypoints, answers: Mapping[int, Answer]
-) -> Found:
-    """Lay out the answers of the queries that are usable."""
-    X, n = searched.collection.X, len(asked.status)
-    ids = X.id_of(join([answer.ordinals for answer in answers.values()], np.int64))
-    counts = [len(answer.ordinals) for answer in answers.values()]
-    results = pa.table(
-        {
-            "query": np.repeat(np.array([*answers], np.int32), counts),
-            "rank": join([np.arange(count) for count in counts], np.int32),
-            "image_id": ids,
-            "uri": moment.uris_of(ids),
-            "score": join([answer.scores for answer in answers.values()], np.float32),
-            "region_ix": join_regions([*answers.values()]),
-        }
-    )
-    flags = [answers.get(i) for i in range(n)]
-    queries = pa.table(
-        {
-            "query": np.arange(n, dtype=np.int32),
-            "status": pa.array(asked.status, pa.string()),
-            "error": pa.array(asked.error, pa.string()),
-            "no_support": pa.array([answer and answer.no_support for answer in flags], pa.bool_()),
-            "iterations": pa.array([answer and answer.iterations for answer in flags], pa.int32()),
-            "residual": pa.array([answer and answer.residual for answer in flags], pa.float64()),
-        }
-    )
-    return Found(results, queries)
-
-
-def join_regions(answers: Sequence[Answer]) -> pa.Array:
-    """Give the regions (m,) int32 of all results; null where diffusion over regions did not reach one."""
-    nowhere = [np.full(len(a.ordinals), -1) if a.regions is None else a.regions for a in answers]
-    regions = join(nowhere, np.int32)
-    return pa.array(regions, pa.int32(), mask=regions < 0)
-
-
-def join(pieces: Iterable[np.ndarray], dtype: type) -> np.ndarray:
-    """Concatenate pieces (m,), of which there may be none."""
-    return np.concatenate([np.zeros(0, dtype), *pieces]).astype(dtype)

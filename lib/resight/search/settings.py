@@ -89,6 +89,16 @@ class SearchSettings(Config, frozen=True):
     colour_weight: Annotated[
         float, Meta(gt=0, description="weight of the vectors of --colour beside the first (fused)")
     ] = 0.6
+    also_weight: Annotated[
+        float, Meta(ge=0, description="weight of what the search --also adds to the similarity (fused)")
+    ] = 0.4
+    weighting: Annotated[
+        Literal["frozen", "adaptive"],
+        Meta(
+            description="frozen: these weights for every query; adaptive: times 1/2 to 2, the more the "
+            "faster the scores of a query's ranking fall beside its similarities (fused)"
+        ),
+    ] = "frozen"
     n_verified: Annotated[
         int, Meta(ge=0, description="best by similarity, and by index, that are verified; 0: none (fused)")
     ] = 30

@@ -4,6 +4,8 @@ Photos of one object from nearby have many inliers, yet their aligned pixels dif
 or an edited copy agree.
 """
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -19,6 +21,14 @@ from resight.verification.overlap import (
 
 SIDE = 128  # longer side, in pixels, of the canvas on which the overlap is compared
 LEAST_PIXELS = 64
+
+
+class Aligned(NamedTuple):
+    """Two photos on one canvas, (h, w) or (h, w, c) float32, and where both are, (h, w) bool."""
+
+    a: np.ndarray
+    b: np.ndarray
+    inside: np.ndarray
 
 
 def measure_agreement(
@@ -49,11 +59,32 @@ def measure_agreement(
     """
     forth = FROM_CENTRE @ transform @ TO_CENTRE
     H = resize_matrix(pixels_b, size_b) @ forth @ np.linalg.inv(resize_matrix(pixels_a, size_a))
+    aligned = align_pixels(pixels_a, pixels_b, H, side=side)
+    if aligned is None:
+        return float("nan")
+    return correlate(aligned.a[aligned.inside], aligned.b[aligned.inside])
+
+
+def align_pixels(pixels_a: np.ndarray, pixels_b: np.ndarray, H: np.ndarray, *, side: int) -> Aligned | None:
+    """Draw the overlap of two photos on one canvas, whose longer side is at most ``side``.
+
+    Parameters
+    ----------
+    pixels_a, pixels_b : ndarray, (h, w) or (h, w, c)
+        Neither is enlarged.
+    H : ndarray, (3, 3) float64
+        Places in a -> places in b, the photo's corner at (0, 0).
+
+    Returns
+    -------
+    Aligned or None
+        None where the overlap is too small.
+    """
     frame_a, frame_b = (pixels.shape[1::-1] for pixels in (pixels_a, pixels_b))
     outline = map_points(np.linalg.inv(H / H[2, 2]), corners_of(frame_b))
     overlap = np.zeros((0, 2)) if outline is None else clip_polygon(outline, frame_a)
     if len(overlap) < 3 or area_of(overlap) < LEAST_PIXELS:
-        return float("nan")
+        return None
     low, high = overlap.min(0), overlap.max(0)
     seen = map_points(H, overlap)
     zoom = np.sqrt(area_of(seen) / area_of(overlap)) if seen is not None else 1.0  # pixels of b per one of a
@@ -62,8 +93,7 @@ def measure_agreement(
     to_a = np.array([[1 / shrink, 0, low[0]], [0, 1 / shrink, low[1]], [0, 0, 1]])
     warped_a, inside_a = warp(pixels_a, to_a, shrink, canvas)
     warped_b, inside_b = warp(pixels_b, H @ to_a, shrink / zoom, canvas)
-    inside = inside_a & inside_b
-    return correlate(warped_a[inside], warped_b[inside])
+    return Aligned(warped_a, warped_b, inside_a & inside_b)
 
 
 def resize_matrix(pixels: np.ndarray, size: Size | None) -> np.ndarray:

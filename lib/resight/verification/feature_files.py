@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,10 @@ from resight.images.decode import decode_image
 from resight.knn.matrix import map_array, save_array
 from resight.verification.overlap import Size
 from resight.verification.settings import VerifySettings
-from resight.verification.verify import Photo, prepare_photo
+
+if TYPE_CHECKING:
+    from resight.codebook.model import Codebook
+    from resight.verification.verify import Photo
 
 HELD = 128  # photos that stay prepared, at half a megabyte each
 ARRAYS = ("images", "points", "vectors", "previews")
@@ -102,12 +105,15 @@ class OpenFeatures:
         found = LocalFeatures(np.asarray(points[rows]), vectors[rows].astype(np.float32))
         return found, (int(images[row, 1]), int(images[row, 2]))
 
-    def preparer(self, settings: VerifySettings) -> Callable[[int], Photo]:
+    def preparer(
+        self, settings: VerifySettings, codebook: "Codebook | None" = None
+    ) -> "Callable[[int], Photo]":
         """Make the function that prepares an image, or takes it from the `HELD` that were used last."""
+        from resight.verification.verify import prepare_photo
 
         @lru_cache(maxsize=HELD)
-        def prepare(image_id: int) -> Photo:
-            return prepare_photo(*self.features(image_id), settings)
+        def prepare(image_id: int) -> "Photo":
+            return prepare_photo(*self.features(image_id), settings, codebook)
 
         return prepare
 

@@ -15,7 +15,6 @@ from resight.features.local.points import unpack_features
 from resight.store import spark_schema
 from resight.tables import VERIFIED_PAIRS
 from resight.verification.feature_files import Described, FeatureFiles, load_feature_files, save_features
-from resight.verification.work import VERIFIED
 
 PART_IMAGES = 256  # of one part: some 70 MB with 1,000 keypoints each
 
@@ -56,6 +55,7 @@ def attach_contents(pairs: DataFrame, images: DataFrame) -> DataFrame:
     ``images`` are those that can be verified: image_id and content_hash. Adds ``contents`` (a hash of both
     files' content, null where one is not there), ``status`` and ``error`` (null where both are there).
     """
+    names = pairs.columns
     for end in ("a", "b"):
         known = images.select(
             sf.col("image_id").alias(f"image_{end}"), sf.col("content_hash").alias(f"hash_{end}")
@@ -71,7 +71,7 @@ def attach_contents(pairs: DataFrame, images: DataFrame) -> DataFrame:
         "status": sf.when(missing.isNotNull(), sf.lit("missing")),
         "error": said,
     }
-    return pairs.select("image_a", "image_b", *(column.alias(name) for name, column in named.items()))
+    return pairs.select(*names, *(column.alias(name) for name, column in named.items()))
 
 
 def list_images(pairs: DataFrame) -> DataFrame:
@@ -124,6 +124,8 @@ def verify_pairs(pairs: DataFrame, chunks: Chunks) -> DataFrame:
 
     ``chunks.work`` is a `VerifyWork`; the pairs of an image are in one chunk, which reads the image once.
     """
+    from resight.verification.work import VERIFIED
+
     run_chunks(pairs, "image_a", chunks)
     return read_chunks(pairs.sparkSession, chunks, from_arrow_schema(VERIFIED))
 
@@ -134,6 +136,11 @@ def unverified(pairs: DataFrame, described: DataFrame) -> DataFrame:
     ``pairs`` are rows of `attach_contents`; ``described`` (image_id, status, error) says which images have no
     keypoints although they are there.
     """
+    return fill_columns(blame_images(pairs, described))
+
+
+def blame_images(pairs: DataFrame, described: DataFrame) -> DataFrame:
+    """Give the pairs that cannot be compared, with the ``status`` and ``error`` of an image to blame."""
     bad = described.where("status != 'ok'")
     for end in ("a", "b"):
         said = sf.concat(sf.lit("image "), sf.col(f"image_{end}"), sf.lit(": "), sf.col("why"))
@@ -146,7 +153,7 @@ def unverified(pairs: DataFrame, described: DataFrame) -> DataFrame:
         pairs = joined.withColumns(
             {"error": sf.coalesce("error", said), "status": sf.coalesce("status", "word")}
         ).drop("word", "why")
-    return fill_columns(pairs.where("status is not null"))
+    return pairs.where("status is not null")
 
 
 def fill_columns(pairs: DataFrame) -> DataFrame:

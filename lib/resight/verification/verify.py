@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from resight.codebook.model import Codebook
+from resight.codebook.quantize import assign
 from resight.features.local.points import LocalFeatures
 from resight.verification.estimate import REFERENCE, Estimate, estimate_affine
 from resight.verification.match import Prepared, match_features, prepare_features
@@ -39,13 +41,26 @@ class Verified(NamedTuple):
     overlap: float = float("nan")
 
 
-def prepare_photo(features: LocalFeatures, size: Size, settings: VerifySettings) -> Photo:
-    """Prepare a photo of ``size`` (width, height) once for all its pairs."""
-    prepared = prepare_features(features, max_keypoints=settings.max_keypoints)
+def prepare_photo(
+    features: LocalFeatures, size: Size, settings: VerifySettings, codebook: Codebook | None = None
+) -> Photo:
+    """Prepare a photo of ``size`` (width, height) once for all its pairs.
+
+    With a ``codebook``, which both photos of a pair need then, only keypoints of one visual word match.
+    """
+    prepared = prepare_words(features, settings, codebook)
     if not settings.mirrored:
         return Photo(prepared, size)
-    mirrored = mirror_features(features, size[0])
-    return Photo(prepared, size, prepare_features(mirrored, max_keypoints=settings.max_keypoints))
+    return Photo(prepared, size, prepare_words(mirror_features(features, size[0]), settings, codebook))
+
+
+def prepare_words(features: LocalFeatures, settings: VerifySettings, codebook: Codebook | None) -> Prepared:
+    """Prepare keypoints, each with the visual word that is nearest where there is a codebook."""
+    words = None
+    if codebook is not None:
+        n = min(len(features.points), settings.max_keypoints)
+        words = assign(features.vectors[:n], codebook)[:, 0] if n else np.zeros(0, np.int32)
+    return prepare_features(features, max_keypoints=settings.max_keypoints, words=words)
 
 
 def verify_pair(a: Photo, b: Photo, settings: VerifySettings) -> Verified:

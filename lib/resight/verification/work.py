@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from resight.codebook.model import CodebookFiles
 from resight.tables import VERIFIED_PAIRS
 from resight.verification.agreement import measure_agreement
 from resight.verification.feature_files import FeatureFiles, OpenFeatures
@@ -17,17 +18,22 @@ ENOUGH = 8  # inliers from which pixels are compared
 
 @dataclass(frozen=True)
 class VerifyWork:
-    """Settings of a chunk; ``agreement``: whether the aligned previews are compared too."""
+    """Settings of a chunk.
+
+    ``agreement``: whether the aligned previews are compared too; ``words``: the codebook of which matching
+    keypoints share a visual word.
+    """
 
     features: FeatureFiles
     settings: VerifySettings
     agreement: bool = False
+    words: CodebookFiles | None = None
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         """Verify the pairs of ``rows`` (image_a, image_b, contents), ordered by both ids."""
         opened = self.features.open()
         rows = rows.sort_by([("image_a", "ascending"), ("image_b", "ascending")])
-        prepare = opened.preparer(self.settings)
+        prepare = opened.preparer(self.settings, self.words.open() if self.words else None)
         found, agreed = [], []
         for a, b in zip(rows["image_a"].to_pylist(), rows["image_b"].to_pylist(), strict=True):
             photo_a, photo_b = prepare(a), prepare(b)

@@ -42,6 +42,14 @@ def test_sparse_lists_equal_dense_ones_when_candidates_suffice(rng, tmp_path):
     )
 
 
+def test_what_rankings_see_adds_up(rng):
+    src, dst = np.array([3, 3, 8, 3, 8]), np.array([8, 8, 3, 5, 3])
+    seen = Seen(src, dst, np.array([0.0, 1.0, 0.5, 0.0, 0.25]))
+    for order in (np.arange(5), rng.permutation(5)):
+        pairs = join_directions(Seen(*(column[order] for column in seen)))
+        assert [column.tolist() for column in pairs] == [[3, 3], [5, 8], [0.0, 0.875]]
+
+
 @pytest.mark.parametrize("k", [1, 3, 100])
 def test_lists_are_cut_to_the_best_by_the_tie_rule(k):
     src, dst = np.array([5, 2, 5, 5, 2]), np.array([9, 1, 4, 7, 3])

@@ -2,8 +2,15 @@ import numpy as np
 import pytest
 
 from resight.features.local.points import LocalFeatures
-from resight.rerank.fuse import calibrate_scores, find_threshold
-from resight.search.fused.rank import FusedQuery, FusedRecipe, rank_fused
+from resight.rerank.fuse import Weighting, calibrate_scores, find_threshold
+from resight.search.fused.rank import (
+    FusedQuery,
+    FusedRecipe,
+    Ranking,
+    choose_images,
+    fuse_lists,
+    rank_fused,
+)
 from resight.verification.feature_files import Described, FeatureFiles, save_features
 from resight.verification.verify import prepare_photo
 from tests.search.fused.worlds import dense_graph, joined_similarity, make_world, save_world, unit
@@ -56,6 +63,22 @@ def test_ranking_equals_the_dense_one(rng, tmp_path, own, depth):
     assert (np.diff(answer.scores) <= 1e-12).all()
     assert n_reached > 0
     assert not answer.no_support
+
+
+def test_further_rankings_add_to_the_similarity(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    query, scores = make_query(rng, world)
+    more = world.scores[7] * rng.random(60).astype(np.float32)
+    order = np.lexsort((np.arange(60), -more))[:20]
+    listed = Ranking(np.append(order, -1), np.append(more[order], 0).astype(np.float32))
+    both = fuse_lists(query._replace(others=(listed,)), world.files.open(), Weighting(0.4, 0.7))
+    expected = joined_similarity(world, *(v[None] for v in query.vectors))[0]
+    for row, weight in ((scores, 0.4), (more, 0.7)):
+        expected += weight * calibrate_scores(row, find_threshold(np.sort(row)[::-1], 60))
+    np.testing.assert_array_equal(both.ordinals, np.arange(60))
+    np.testing.assert_allclose(both.fused, expected, atol=1e-6)
+    chosen = choose_images(query._replace(others=(listed,)), world.files.open(), FusedRecipe(9, n_verified=3))
+    assert set(order[:3]) | set(query.found[:3]) <= set(chosen)
 
 
 def test_queries_of_a_batch_do_not_touch_each_other(rng, tmp_path):

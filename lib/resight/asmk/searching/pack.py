@@ -16,10 +16,10 @@ RANKED = "query_id long, image_ids binary, scores binary, factor double"
 COLLECTED = "query_id long, owners binary, words binary, codes binary"
 
 
-def read_asked(rows: pa.RecordBatch) -> list[Asked]:
-    """Unpack queries."""
+def read_asked(rows: pa.RecordBatch, dtype: str = "uint8") -> list[Asked]:
+    """Unpack queries, whose codes or vectors are of ``dtype``."""
     offsets, words = arrow_to_lists(rows["words"], "int32")
-    codes = arrow_to_lists(rows["codes"], "uint8")[1].reshape(len(words), -1) if len(words) else None
+    codes = arrow_to_lists(rows["codes"], dtype)[1].reshape(len(words), -1) if len(words) else None
     empty = Asked(np.zeros(0, np.int32), np.zeros((0, 1), np.uint8))
     return [empty if codes is None or a == b else Asked(words[a:b], codes[a:b]) for a, b in pairwise(offsets)]
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from resight.asmk.kernel import Selectivity, lookup_table
+from resight.asmk.kernel import Rule, Selectivity, lookup_table
 from resight.config import SettingError
 from resight.rerank.hqe import Expansion
 from resight.search.settings import SearchSettings
@@ -20,9 +20,20 @@ class Recipe(NamedTuple):
     depth: int | str = 100
     expansion: Expansion | None = None
     aggregate: bool = True
+    real: bool = False
 
-    def table(self) -> np.ndarray:
-        """Give what a pair of codes is worth by its Hamming distance: (n_bits + 1,) float32."""
+    @property
+    def dtype(self) -> str:
+        """Type of the codes, or unit vectors, of a query."""
+        return "float32" if self.real else "uint8"
+
+    def table(self) -> Rule:
+        """Give what a pair of codes is worth by its Hamming distance: (n_bits + 1,) float32.
+
+        Of unit vectors: the selectivity itself.
+        """
+        if self.real:
+            return self.selectivity
         return lookup_table(self.n_bits, self.selectivity).astype(np.float32)
 
     def limit(self, n_images: int) -> int:
@@ -48,6 +59,9 @@ def read_recipe(settings: SearchSettings, n_bits: int, indexed: Run) -> Recipe:
             f"asmk_alpha: the norms of the index {indexed.name!r} are for --asmk-alpha {normed.alpha:g} "
             f"--asmk-tau {normed.tau:g}; give these, or build an index with others"
         )
+    real = indexed.settings.get("values", "bits") != "bits"
+    if real and settings.method == "hqe":
+        raise SettingError(f"method: hqe compares bits, the index {indexed.name!r} holds vectors")
     expansion = Expansion(
         n_bits,
         shortlist=settings.hqe_shortlist,
@@ -62,4 +76,5 @@ def read_recipe(settings: SearchSettings, n_bits: int, indexed: Run) -> Recipe:
         settings.depth,
         expansion if settings.method == "hqe" else None,
         aggregate,
+        real,
     )

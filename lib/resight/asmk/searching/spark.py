@@ -136,7 +136,7 @@ def encode_queries(
             offsets, values = arrow_to_lists(batch["vectors"], dtype)
             V = values.reshape(-1, codebook.d)
             asked = [
-                encode_query(V[a:b], codebook, recipe.m, aggregate=recipe.aggregate)
+                encode_query(V[a:b], codebook, recipe.m, aggregate=recipe.aggregate, real=recipe.real)
                 for a, b in pairwise(offsets // codebook.d)
             ]
             yield pack_asked(batch["query_id"], batch["own"], asked)
@@ -169,7 +169,7 @@ def rank_queries(
         for batch in batches:
             for some in cut(batch, max(1, HELD_RESULTS // max(depth, 1))):
                 numbers = range(some["group"][0].as_py(), n_shards, n_groups)
-                asked, own = read_asked(some), some["own"].to_numpy()
+                asked, own = read_asked(some, recipe.dtype), some["own"].to_numpy()
                 found = search_shards(asked, own, opened, table, depth=depth, numbers=numbers)
                 factors = [query_norm(query, opened.weights, table) for query in asked]
                 yield pack_ranked(some["query_id"], found, factors)

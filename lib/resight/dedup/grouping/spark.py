@@ -57,6 +57,20 @@ def group_pairs(
     return mark_pairs(pairs, members, split, rule=rule), explain_groups(members, inside, rule=rule)
 
 
+def link_pairs(pairs: DataFrame) -> DataFrame:
+    """Give the pairs whose relation joins groups as links (src, dst)."""
+    joining = pairs.where(sf.col("relation").isin(list(GROUPING)))
+    return joining.select(sf.col("image_a").alias("src"), sf.col("image_b").alias("dst"))
+
+
+def count_groups(groups: DataFrame) -> dict[str, int]:
+    """Count groups, what could go, and the members of the largest group."""
+    sizes = groups.groupBy("group_id").agg(sf.count("*").alias("n"))
+    total = sizes.agg(sf.count("*"), sf.coalesce(sf.sum("n"), sf.lit(0)), sf.coalesce(sf.max("n"), sf.lit(0)))
+    n_groups, n_images, largest = total.collect()[0]
+    return {"groups": n_groups, "removable": n_images - n_groups, "largest": largest}
+
+
 def split_components(
     pairs: DataFrame,
     copies: DataFrame,
@@ -117,6 +131,7 @@ def split_rows(rows: pa.Table, rule: GroupRule) -> pa.Table:
         links["similarity"].to_numpy(),
         measure_of(nodes, rule),
         min_similarity=rule.min_similarity,
+        max_size=rule.max_size,
     )
     n_cut = len(split.cut_image)
     return pa.table(
@@ -194,17 +209,13 @@ def mark_pairs(pairs: DataFrame, members: DataFrame, split: DataFrame, *, rule: 
 
 def describe_cut(min_similarity: float) -> Column:
     """Say why the image of a cut row was kept out."""
-    return sf.when(
-        sf.isnan("similarity"),
-        sf.format_string("image %d cannot be measured to kept image %d", "image_id", "kept_id"),
-    ).otherwise(
-        sf.format_string(
-            f"image %d reaches %.4f of {min_similarity:.4f} to kept image %d",
-            "image_id",
-            "similarity",
-            "kept_id",
-        )
+    unknown = sf.format_string("image %d cannot be measured to kept image %d", "image_id", "kept_id")
+    full = sf.format_string("image %d finds the group of kept image %d full", "image_id", "kept_id")
+    low = sf.format_string(
+        f"image %d reaches %.4f of {min_similarity:.4f} to kept image %d", "image_id", "similarity", "kept_id"
     )
+    reached = sf.col("similarity") >= sf.lit(min_similarity).cast("float")
+    return sf.when(sf.isnan("similarity"), unknown).when(reached, full).otherwise(low)
 
 
 def explain_groups(members: DataFrame, copies: DataFrame, *, rule: GroupRule) -> DataFrame:

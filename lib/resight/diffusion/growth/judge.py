@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 
-from resight.diffusion.reach import grow_lists, grow_marked
 from resight.graph.matrix import GraphFiles, OpenGraph
 from resight.knn.copies import pick_runs
 from resight.knn.matrix import map_array
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
 
 SAME, STALE, CHANGED = 0, 1, 2
 
@@ -33,6 +35,8 @@ class GraphChange:
 
         A node that the graph did not have before has `CHANGED`.
         """
+        from resight.diffusion.reach import grow_lists, grow_marked
+
         now, then = self.now.open(), self.then.open()
         is_touched, changed = open_change(self)
         size = {"size": self.shortlist, "threads": threads}
@@ -58,11 +62,13 @@ class GraphChange:
 
 
 @lru_cache(maxsize=2)
-def open_change(change: GraphChange) -> tuple[np.ndarray, sp.csr_array]:
+def open_change(change: GraphChange) -> "tuple[np.ndarray, sp.csr_array]":
     """Give, by place of today, which nodes have a changed edge, (n,) bool, and those edges as (n, n).
 
     An edge to a node that is gone is in the former alone.
     """
+    import scipy.sparse as sp
+
     graph: OpenGraph = change.now.open()
     src, dst = (graph.place_of(end) for end in map_array(change.folder, change.name))
     is_touched = np.zeros(graph.n, bool)

@@ -9,7 +9,6 @@ from resight import files
 from resight.features.local.work import LOCAL_DESCRIBED, rescue_local
 from resight.images.sources import Source
 from resight.search.fused.similarity import COLOUR
-from resight.search.local.spark import describe_collection, own_columns, query_work
 from resight.search.queries.like import SIZED, SizedWork, Way, describe_images_like, rescue_sized
 from resight.search.queries.spark import (
     BOX,
@@ -59,6 +58,8 @@ def ask_collection(store: TableStore, conf: SearchSettings, *, chunk_size: int) 
 
 def read_collection(store: TableStore, conf: SearchSettings, chunk_size: int) -> tuple[DataFrame, Dtypes]:
     """Give what is known of the images of the collection, by the method, and its dtypes."""
+    from resight.search.local.spark import describe_collection, query_work
+
     vectors, keypoints = Dtypes(()), None
     if needs_index(conf):
         keypoints = describe_collection(store, chunk_size=chunk_size)
@@ -101,6 +102,8 @@ def ask_files(store: TableStore, conf: SearchSettings, source: Source, key: str,
 
 def choose_ways(store: TableStore, conf: SearchSettings) -> tuple[list[Way], Dtypes]:
     """Choose what describes query images as those that are searched: vectors, keypoints, further vectors."""
+    from resight.search.local.spark import query_work
+
     ways, dtypes = list[Way](), Dtypes(())
     if needs_vectors(conf):
         inputs = [store.run.inputs[input_key(GLOBAL_DESCRIPTORS, role)] for role in list_roles(store)]
@@ -117,6 +120,8 @@ def choose_ways(store: TableStore, conf: SearchSettings) -> tuple[list[Way], Dty
 
 def select_asked(conf: SearchSettings, described: DataFrame, own: str | None) -> DataFrame:
     """Select the columns of described images that the search takes; ``own`` names that of their ids."""
+    from resight.search.local.spark import own_columns
+
     usable = described.where("status = 'ok'")
     if needs_index(conf):
         more = [name for name in FUSED if name in usable.columns] if needs_fusion(conf) else []

@@ -38,10 +38,13 @@ class FusedLists(NamedTuple):
     similarity: np.ndarray
 
 
-def list_finds(src: int, ordinals: np.ndarray, scores: np.ndarray, X: OpenVectors) -> Seen:
+def list_finds(
+    src: int, ordinals: np.ndarray, scores: np.ndarray, X: OpenVectors, *, scale: float = SCORE_WEIGHT
+) -> Seen:
     """Keep what stands out in the ranking (k,) of one image by the inverted file; copies stand for one.
 
-    ``ordinals`` below 0 are images without a descriptor; the image itself is ignored.
+    ``ordinals`` below 0 are images without a descriptor; the image itself is ignored. ``scale`` multiplies
+    what is seen: the weight of this ranking beside similarities.
     """
     others = ordinals != src
     ordinals, scores = ordinals[others], scores[others]
@@ -52,31 +55,28 @@ def list_finds(src: int, ordinals: np.ndarray, scores: np.ndarray, X: OpenVector
     order = np.unique(firsts, return_index=True)[1]  # the best of equal images comes first
     chosen = kept[order]
     there = firsts[order] != src
-    return Seen(np.full(int(there.sum()), src), firsts[order][there], calibrated[chosen][there])
+    return Seen(np.full(int(there.sum()), src), firsts[order][there], scale * calibrated[chosen][there])
 
 
 def join_directions(seen: Seen) -> Seen:
     """Give every pair once, src < dst, with the mean of what both see; rows may repeat a direction.
 
-    Of repeated rows the largest counts: a neighbour list says 0 of a pair that a ranking says more of.
+    Repeated rows add up: a neighbour list says 0 of a pair, and every ranking what it sees.
     """
     m = len(seen.src)
     low, high = np.minimum(seen.src, seen.dst), np.maximum(seen.src, seen.dst)
-    forth = seen.src < seen.dst
-    order = np.lexsort((-seen.calibrated, forth, high, low))
-    keys = np.stack([low, high, forth])[:, order]
-    first = np.ones(m, bool)
-    first[1:] = (keys[:, 1:] != keys[:, :-1]).any(axis=0)
-    kept = order[first]
-    ends = np.stack([low[kept], high[kept]])
-    starts = np.flatnonzero(np.append(True, (ends[:, 1:] != ends[:, :-1]).any(axis=0))) if m else kept
-    sums = np.add.reduceat(seen.calibrated[kept], starts) if m else np.zeros(0)
-    return Seen(ends[0, starts], ends[1, starts], sums / 2)
+    order = np.lexsort((seen.calibrated, high, low))  # the order of the sums is that of their terms
+    low, high = low[order], high[order]
+    is_first = np.ones(m, bool)
+    is_first[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    starts = np.flatnonzero(is_first)
+    sums = np.add.reduceat(seen.calibrated[order], starts) if m else np.zeros(0)
+    return Seen(low[starts], high[starts], sums / 2)
 
 
-def fuse_pairs(pairs: Seen, descriptors: Descriptors, weight: float = SCORE_WEIGHT) -> np.ndarray:
-    """Give the fused similarity (m,) float64 of pairs of images."""
-    return fuse_scores(descriptors.compare_pairs(pairs.src, pairs.dst), pairs.calibrated, weight)
+def fuse_pairs(pairs: Seen, descriptors: Descriptors) -> np.ndarray:
+    """Give the fused similarity (m,) float64 of pairs of images, whose calibrated scores are weighted."""
+    return fuse_scores(descriptors.compare_pairs(pairs.src, pairs.dst), pairs.calibrated, 1.0)
 
 
 def rank_neighbors(src: np.ndarray, dst: np.ndarray, fused: np.ndarray, *, k: int) -> FusedLists:

@@ -1,20 +1,23 @@
 """Rank queries by everything that is known: similarity, inverted file, verification, diffusion.
 
-``F`` = similarity + 0.4 times the calibrated score + what verification of the best adds; the query observes
+``F`` = similarity + 0.4 times each calibrated score + what verification of the best adds; the query observes
 its five best images by the square of F, and what they say is diffused over a graph of fused similarities. The
 images that diffusion does not reach follow by F.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import scipy.sparse as sp
 
 from resight.diffusion.solve import solve_diffusion
+from resight.knn.search import search_collection
 from resight.rerank.fuse import (
     BONUS_WEIGHT,
-    SCORE_WEIGHT,
+    FROZEN,
+    Weighting,
     calibrate_scores,
     choose_candidates,
     find_threshold,
@@ -26,16 +29,27 @@ from resight.search.answer import Answer
 from resight.search.collection import Collection
 from resight.search.fused.similarity import Descriptors
 from resight.topk import rank_order
-from resight.verification.feature_files import OpenFeatures
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import Photo, verify_pair
+
+N_NEAR = 200  # most similar images of a query that are fused at least
+
+
+class Photos(Protocol):
+    """Where the keypoints of the collection are found, such as `resight.verification.feature_files`."""
+
+    def find(self, image_id: int) -> object:
+        """Give something that is true where the keypoints of an image are there."""
+
+    def preparer(self, settings: VerifySettings) -> Callable[[int], Photo]:
+        """Make the function that prepares the keypoints of an image."""
 
 
 class FusedRecipe(NamedTuple):
     """How queries are ranked.
 
-    ``n_verified``: the best by either ranking that are verified, 0 for none. ``score_weight`` is that of
-    calibrated scores beside similarities, ``bonus_weight`` that of a verified match.
+    ``n_verified``: the best by either ranking that are verified, 0 for none. ``bonus_weight`` is that of a
+    verified match.
     """
 
     depth: int
@@ -44,15 +58,22 @@ class FusedRecipe(NamedTuple):
     tol: float = 1e-6
     n_verified: int = 30
     verification: VerifySettings = VerifySettings()
-    score_weight: float = SCORE_WEIGHT
+    weighting: Weighting = FROZEN
     bonus_weight: float = BONUS_WEIGHT
 
 
-class FusedQuery(NamedTuple):
-    """A query: a unit vector (d,) per descriptor, its own ordinal or -1, and three lists.
+class Ranking(NamedTuple):
+    """What an inverted file says: ordinals (j,), -1 where an image has no descriptor, and scores (j,)."""
 
-    ``near`` (k,) ordinals, the most similar by the first descriptor; ``found`` (j,) ordinals and ``scores``
-    (j,), its ranking by the inverted file, -1 where an image has no descriptor; ``photo``: its keypoints.
+    found: np.ndarray
+    scores: np.ndarray
+
+
+class FusedQuery(NamedTuple):
+    """A query: a unit vector (d,) per descriptor, its own ordinal or -1, and its rankings.
+
+    ``near`` (k,) ordinals, the most similar by the first descriptor; ``found`` and ``scores`` (j,), its
+    `Ranking` by the inverted file, and ``others`` by further ones; ``photo``: its keypoints.
     """
 
     vectors: tuple[np.ndarray | None, ...]
@@ -61,10 +82,19 @@ class FusedQuery(NamedTuple):
     found: np.ndarray
     scores: np.ndarray
     photo: Photo | None = None
+    others: tuple[Ranking, ...] = ()
+
+    def rankings(self) -> list[Ranking]:
+        """List the rankings by inverted files, the query itself left out."""
+        listed = []
+        for found, scores in (Ranking(self.found, self.scores), *self.others):
+            others = (found != self.own) | (found < 0)
+            listed.append(Ranking(found[others], scores[others].astype(np.float64)))
+        return listed
 
 
 class Fused(NamedTuple):
-    """Candidates of a query: ordinals (m,) ascending, fused and raw inverted-file scores (m,) float64."""
+    """Candidates of a query: ordinals (m,) ascending, fused (m,) and raw scores (r, m) float64 by ranking."""
 
     ordinals: np.ndarray
     fused: np.ndarray
@@ -77,7 +107,7 @@ def rank_fused(
     descriptors: Descriptors,
     recipe: FusedRecipe,
     *,
-    features: OpenFeatures | None = None,
+    features: Photos | None = None,
     threads: int = 1,
 ) -> Iterator[Answer]:
     """Rank the images that a query's lists or its diffusion reach, ``recipe.depth`` of them.
@@ -86,14 +116,14 @@ def rank_fused(
     ----------
     collection : Collection
         Of the first descriptor, with the graph of fused similarities; what may be returned.
-    features : OpenFeatures, optional
+    features : Photos, optional
         Keypoints of the collection; a candidate without them is not verified.
     """
     if not len(queries):
         return
     verifier = Verifier(features, recipe) if features else None
-    weight = recipe.score_weight
-    fused = [verify_best(q, fuse_lists(q, descriptors, weight), collection, verifier) for q in queries]
+    lists = (fuse_lists(query, descriptors, recipe.weighting) for query in queries)
+    fused = [verify_best(q, one, collection, verifier) for q, one in zip(queries, lists, strict=True)]
     Y = observe_queries(fused, collection, recipe)
     solution = solve_diffusion(collection.nodes.S, Y, alpha=recipe.alpha, tol=recipe.tol, threads=threads)
     reached = np.ascontiguousarray(solution.F.T)
@@ -103,22 +133,47 @@ def rank_fused(
         yield Answer(ordinals, scores, not reached[i].any(), steps, residual)
 
 
-def fuse_lists(query: FusedQuery, descriptors: Descriptors, weight: float = SCORE_WEIGHT) -> Fused:
-    """Fuse both lists of a query; an image of one list only is looked up in the other's terms."""
-    others = (query.found >= 0) & (query.found != query.own)
-    found, scores = query.found[others], query.scores[others].astype(np.float64)
-    threshold = find_threshold(query.scores[query.found != query.own], descriptors.X.n)
-    ordinals = np.union1d(query.near[query.near != query.own], found).astype(np.int64)
-    there = np.zeros(len(ordinals))
-    there[np.searchsorted(ordinals, found)] = scores
+def fuse_lists(query: FusedQuery, descriptors: Descriptors, weighting: Weighting = FROZEN) -> Fused:
+    """Fuse all lists of a query; an image of one list only is looked up in the others' terms."""
+    rankings = query.rankings()
+    ordinals = query.near[query.near != query.own].astype(np.int64)
+    for found, _ in rankings:
+        ordinals = np.union1d(ordinals, found[found >= 0])
     similarity = descriptors.compare(query.vectors, ordinals)
-    return Fused(ordinals, fuse_scores(similarity, calibrate_scores(there, threshold), weight), there)
+    fused, scores = similarity, np.zeros((len(rankings), len(ordinals)))
+    for place, (found, ranked) in enumerate(rankings):
+        there = found >= 0
+        scores[place, np.searchsorted(ordinals, found[there])] = ranked[there]
+        calibrated = calibrate_scores(scores[place], find_threshold(ranked, descriptors.X.n))
+        fused = fuse_scores(fused, calibrated, weighting.weigh(place, similarity, ranked))
+    return Fused(ordinals, fused, scores)
+
+
+def choose_images(query: FusedQuery, descriptors: Descriptors, recipe: FusedRecipe) -> np.ndarray:
+    """Choose the images that a query is verified with: their ordinals, ascending."""
+    fused = fuse_lists(query, descriptors, recipe.weighting)
+    return fused.ordinals[choose_candidates(fused.fused, fused.scores, depth=recipe.n_verified)]
+
+
+def list_similar(Q: np.ndarray, own: np.ndarray, collection: Collection, depth: int) -> list[np.ndarray]:
+    """List the images nearest to every query (s, d), and as many of those that may be returned.
+
+    They are so many that a ranking of ``depth`` can be filled.
+    """
+    near: list[np.ndarray] = [np.zeros(0, np.int64)] * len(Q)
+    depth = max(depth + 1, N_NEAR)
+    for allowed in (None,) if collection.allowed is None else (None, collection.allowed):
+        ranked = search_collection(Q, own, collection.X, depth=depth, allowed=allowed)
+        for some, (offsets, ordinals, _) in ranked:
+            for i, (a, b) in zip(range(len(Q))[some], pairwise(offsets), strict=True):
+                near[i] = np.union1d(near[i], ordinals[a:b])
+    return near
 
 
 class Verifier:
     """Verifies queries against images whose keypoints are there; keeps those that were used last prepared."""
 
-    def __init__(self, features: OpenFeatures, recipe: FusedRecipe) -> None:
+    def __init__(self, features: Photos, recipe: FusedRecipe) -> None:
         self.features, self.recipe = features, recipe
         self.prepare = features.preparer(recipe.verification)
 

@@ -1,7 +1,7 @@
 """Operators of the fused ranking: neighbour lists of its graph, and answers to queries."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,24 +11,27 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
-from resight.config import SettingError
 from resight.features.local.points import unpack_features
 from resight.knn.matrix import normalize_rows
-from resight.knn.search import search_collection
-from resight.rerank.fuse import MOST, SCORE_WEIGHT, choose_candidates
+from resight.rerank.fuse import FROZEN, MOST, Weighting
 from resight.search.collection import Collection, SearchFiles
 from resight.search.fused.lists import Seen, fuse_pairs, join_directions, list_finds, rank_neighbors
-from resight.search.fused.rank import FusedQuery, FusedRecipe, fuse_lists, rank_fused
+from resight.search.fused.rank import (
+    FusedQuery,
+    FusedRecipe,
+    Ranking,
+    choose_images,
+    list_similar,
+    rank_fused,
+)
 from resight.search.fused.similarity import DescriptorFiles
 from resight.search.spark import ANSWERS, pack_answers
 from resight.verification.feature_files import FeatureFiles
 from resight.verification.verify import Photo, prepare_photo
-from resight.workspace import Run
 
 SEEN = "src long, dst long, calibrated double"
 LISTS = "src long, dst binary, similarity binary"
 BLOCK_IMAGES = 4096  # sources whose lists are cut to length in one task
-N_NEAR = 200  # most similar images of a query that are fused at least
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -50,7 +53,8 @@ def fuse_neighbors(
     files: DescriptorFiles,
     *,
     k: int,
-    weight: float = SCORE_WEIGHT,
+    further: DataFrame | None = None,
+    weighting: Weighting = FROZEN,
     block_images: int = BLOCK_IMAGES,
 ) -> DataFrame:
     """Give every image the ``k`` best others by fused similarity: `LISTS` rows, distinct vectors only.
@@ -61,8 +65,10 @@ def fuse_neighbors(
         `NEIGHBORS` rows of the first descriptor; the lists should be longer than ``k``.
     ranked : DataFrame
         A search of the collection by the inverted file, see `pack_rankings`.
-    weight : float
-        Of calibrated scores beside similarities.
+    further : DataFrame, optional
+        A search by another inverted file.
+    weighting : Weighting
+        Of both beside similarities; never adapted here, as a graph has one scale.
     block_images : int
         Sources whose pairs are fused in one task: bounds its memory, changes nothing.
     """
@@ -78,19 +84,28 @@ def fuse_neighbors(
             a, b = a[a != b], b[a != b]
             yield from pack_pairs(Seen(a, b, np.zeros(len(a))))
 
+    seen = neighbors.select("src", "dst").mapInArrow(list_near, SEEN)
+    for rows, weight in ((ranked, weighting.first), (further, weighting.further)):
+        if rows is not None and weight:
+            columns = rows.select("query_id", "image_ids", "scores")
+            seen = seen.unionByName(columns.mapInArrow(find_lister(files, weight), SEEN))
+    return join_lists(seen, files, k=k, block_images=block_images)
+
+
+def find_lister(files: DescriptorFiles, weight: float) -> Callable[[Batches], Batches]:
+    """Make the function that lists what stands out in rankings: `pack_rankings` rows to `SEEN` rows."""
+
     def list_found(batches: Batches) -> Batches:
         X = files.open().X
         for batch in batches:
             offsets, ids = arrow_to_lists(batch["image_ids"], "int64")
             ordinals, scores = X.ordinal_of(ids), arrow_to_lists(batch["scores"], "float32")[1]
             own = X.ordinal_of(batch["query_id"].to_numpy())
-            for src, (start, stop) in zip(own.tolist(), pairwise(offsets), strict=True):
+            for src, (a, b) in zip(own.tolist(), pairwise(offsets), strict=True):
                 if src >= 0 and X.representative_of(np.array([src]))[0] == src:
-                    yield from pack_pairs(list_finds(src, ordinals[start:stop], scores[start:stop], X))
+                    yield from pack_pairs(list_finds(src, ordinals[a:b], scores[a:b], X, scale=weight))
 
-    near = neighbors.select("src", "dst").mapInArrow(list_near, SEEN)
-    found = ranked.select("query_id", "image_ids", "scores").mapInArrow(list_found, SEEN)
-    return join_lists(near.unionByName(found), files, k=k, weight=weight, block_images=block_images)
+    return list_found
 
 
 def pack_pairs(seen: Seen) -> Batches:
@@ -99,14 +114,12 @@ def pack_pairs(seen: Seen) -> Batches:
         yield pa.record_batch(list(seen), names=list(Seen._fields))
 
 
-def join_lists(
-    seen: DataFrame, files: DescriptorFiles, *, k: int, weight: float, block_images: int
-) -> DataFrame:
+def join_lists(seen: DataFrame, files: DescriptorFiles, *, k: int, block_images: int) -> DataFrame:
     """Fuse pairs that were seen, and cut the lists of both their ends: `SEEN` to `LISTS` rows."""
 
     def fuse_block(rows: pa.Table) -> pa.Table:
         pairs = join_directions(Seen(*(rows[name].to_numpy() for name in Seen._fields)))
-        fused = fuse_pairs(pairs, files.open(), weight)
+        fused = fuse_pairs(pairs, files.open())
         ends = np.concatenate([pairs.src, pairs.dst]), np.concatenate([pairs.dst, pairs.src])
         return pa.table([*ends, np.tile(fused, 2)], names=list(Seen._fields))
 
@@ -138,19 +151,6 @@ def pack_rankings(results: DataFrame) -> DataFrame:
     return grouped.mapInArrow(pack, "query_id long, image_ids binary, scores binary")
 
 
-def check_ranking(ranked: Run) -> None:
-    """Raise `SettingError` where a search does not tell enough for the lists of a graph."""
-    asked = {name: ranked.settings.get(name) for name in ("method", "queries_from", "depth", "filter")}
-    depth = asked["depth"]
-    enough = depth == "all" or (isinstance(depth, int) and depth > MOST)
-    sound = (asked["method"], asked["queries_from"]) == ("asmk", "collection") and not asked["filter"]
-    if not (sound and enough):
-        raise SettingError(
-            f"--ranked: {ranked.name!r} is a search with {asked}; it takes one with --method asmk "
-            f"--queries-from collection --depth {MOST + 1} or more, and no filter"
-        )
-
-
 def number_lists(lists: DataFrame, files: DescriptorFiles) -> DataFrame:
     """Turn `LISTS` by id into lists by ordinal, as those of one descriptor are."""
 
@@ -173,11 +173,7 @@ def list_candidates(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) 
         for batch in batches:
             if batch.num_rows:
                 asked = read_queries(batch, files, collection, first)
-                fused = [fuse_lists(query, descriptors, recipe.score_weight) for query in asked]
-                chosen = [
-                    one.ordinals[choose_candidates(one.fused, one.scores, depth=recipe.n_verified)]
-                    for one in fused
-                ]
+                chosen = [choose_images(query, descriptors, recipe) for query in asked]
                 yield pa.record_batch([collection.X.id_of(np.concatenate(chosen))], names=["image_id"])
 
     return queries.where("points is not null").mapInArrow(choose, "image_id long").distinct()
@@ -187,8 +183,9 @@ def search_fused(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> 
     """Rank the collection for every query: one row per query, see `resight.search.spark.ANSWERS`.
 
     ``queries``: query_id, own (image_id, or -1), vector, vector_2 ... (one per descriptor, or null),
-    image_ids and scores (packed ranking by the inverted file, or null), and points, vectors, width, height of
-    the keypoints (or null: nothing is verified).
+    image_ids and scores (packed ranking by the inverted file, or null), the same of a further ranking as
+    image_ids_2 and scores_2 where there is one, and points, vectors, width, height of the keypoints (or null:
+    nothing is verified).
     """
 
     def rank_batches(batches: Batches) -> Batches:
@@ -213,29 +210,30 @@ def read_queries(
     vectors = [unit_rows(batch[name], dtype) for name, dtype in zip(names, files.dtypes, strict=True)]
     own = collection.X.ordinal_of(batch["own"].to_numpy())
     Q = np.stack([q if q is not None else np.zeros(collection.X.d, np.float32) for q in vectors[0]])
-    depth = max(recipe.depth + 1, N_NEAR)
-    near = list_similar(Q, own, collection, depth)
-    offsets, ids = arrow_to_lists(batch["image_ids"], "int64")
-    found, scores = collection.X.ordinal_of(ids), arrow_to_lists(batch["scores"], "float32")[1]
+    near = list_similar(Q, own, collection, recipe.depth)
+    listed = [
+        read_rankings(batch, end, collection) for end in ("", "_2") if f"scores{end}" in batch.schema.names
+    ]
     photos = read_photos(batch, files.keypoint_dtype, recipe)
     return [
         FusedQuery(
-            tuple(column[i] for column in vectors), int(own[i]), near[i], found[a:b], scores[a:b], photos[i]
+            tuple(column[i] for column in vectors),
+            int(own[i]),
+            near[i],
+            rankings[0].found,
+            rankings[0].scores,
+            photos[i],
+            tuple(rankings[1:]),
         )
-        for i, (a, b) in zip(range(n), pairwise(offsets), strict=True)
+        for i, rankings in zip(range(n), zip(*listed, strict=True), strict=True)
     ]
 
 
-def list_similar(Q: np.ndarray, own: np.ndarray, collection: Collection, depth: int) -> list[np.ndarray]:
-    """List the ``depth`` images nearest to every query, and as many of those that may be returned."""
-    near: list[np.ndarray] = [np.zeros(0, np.int64)] * len(Q)
-    for allowed in (None,) if collection.allowed is None else (None, collection.allowed):
-        for some, (offsets, ordinals, _) in search_collection(
-            Q, own, collection.X, depth=depth, allowed=allowed
-        ):
-            for i, (a, b) in zip(range(len(Q))[some], pairwise(offsets), strict=True):
-                near[i] = np.union1d(near[i], ordinals[a:b])
-    return near
+def read_rankings(batch: pa.RecordBatch, end: str, collection: Collection) -> list[Ranking]:
+    """Unpack one ranking of every query, from the columns whose names have that ``end``."""
+    offsets, ids = arrow_to_lists(batch[f"image_ids{end}"], "int64")
+    found, scores = collection.X.ordinal_of(ids), arrow_to_lists(batch[f"scores{end}"], "float32")[1]
+    return [Ranking(found[a:b], scores[a:b]) for a, b in pairwise(offsets)]
 
 
 def unit_rows(column: pa.Array, dtype: str) -> list[np.ndarray | None]:

@@ -12,12 +12,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
-import scipy.sparse as sp
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight import files
-from resight.diffusion.order import order_nodes
 from resight.diffusion.partitioned.parts import (
     MANIFEST,
     GraphPart,
@@ -129,6 +127,10 @@ def save_frame(frame: DataFrame, folder: str) -> DataFrame:
 
 def order_links(batches: Batches) -> Batches:
     """Order the cells of one partition of (src, dst, weight): rows (cell, place)."""
+    import scipy.sparse as sp
+
+    from resight.diffusion.order import order_nodes
+
     columns = read_columns(batches, ("src", np.int64), ("dst", np.int64), ("weight", np.int64))
     src, dst, weight = columns
     names = np.unique(src)

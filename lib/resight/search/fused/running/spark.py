@@ -1,17 +1,15 @@
 """A fused search in a job: rankings by the index, keypoints of what is verified, one ranking of all."""
 
-from msgspec import structs
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
 from resight import files
 from resight.asmk.searching.spark import plan_grid
-from resight.rerank.fuse import MOST
 from resight.search.asked.spark import Dtypes
 from resight.search.collection import SearchFiles
-from resight.search.fused.rank import FusedRecipe
+from resight.search.fused.recipe import index_settings, read_fused_recipe
 from resight.search.fused.similarity import DescriptorFiles
-from resight.search.fused.spark import FusedFiles, list_candidates, search_fused
+from resight.search.fused.spark import FusedFiles, list_candidates, pack_rankings, search_fused
 from resight.search.local.spark import describe_collection, rank_by_index
 from resight.search.settings import SearchSettings
 from resight.store import TableStore
@@ -38,7 +36,7 @@ def rank_by_all(
     """
     recipe = read_fused_recipe(settings, searched.vectors.n)
     asked = store.persist("asked-fused", asked)
-    shallow = structs.replace(settings, method="asmk", depth=max(MOST + 1, settings.n_verified))
+    shallow = index_settings(settings)
     keypoints = asked.where("vectors is not null").select("query_id", "own", "vectors")
     ranked = rank_by_index(store, keypoints, shallow, dtype=dtypes.keypoints, chosen=None, n_slots=n_slots)
     n_blocks = plan_grid(asked.count(), 1, n_slots).n_blocks
@@ -53,17 +51,10 @@ def rank_by_all(
     return search_fused(queries, fused, recipe)
 
 
-def read_fused_recipe(settings: SearchSettings, n: int) -> FusedRecipe:
-    """Take what concerns a collection of ``n`` images from the settings of a search."""
-    return FusedRecipe(
-        n if settings.depth == "all" else min(settings.depth, n),
-        k_q=settings.k_q,
-        alpha=settings.alpha,
-        tol=settings.tol,
-        n_verified=settings.n_verified,
-        score_weight=settings.fused_weight,
-        bonus_weight=settings.verified_weight,
-    )
+def join_further(queries: DataFrame, results: DataFrame) -> DataFrame:
+    """Give queries their rankings by a further index: `RESULTS` rows of a search of the same queries."""
+    names = {"image_ids": "image_ids_2", "scores": "scores_2"}
+    return queries.join(pack_rankings(results).withColumnsRenamed(names), "query_id", "left")
 
 
 def open_candidates(store: TableStore, wanted: DataFrame, *, dtype: str) -> FeatureFiles:
