@@ -14,6 +14,7 @@ from resight.asmk.kernel import Selectivity, Values
 from resight.asmk.merging.spark import merge_across
 from resight.asmk.spark import (
     ShardPlace,
+    find_live,
     list_images,
     norm_images,
     place_images,
@@ -181,7 +182,7 @@ def main(store: TableStore, conf: IndexConfig) -> None:
     write_entries(store, indexed, touched, conf.kind_of(codebook))
     keep_keypoints(store, conf, indexed, touched, codebook)
     write_statistics(store, conf, indexed, touched, codebook)
-    renew_shards(store, conf, indexed, touched, codebook)
+    renew_shards(store, conf, indexed, codebook)
     note_sizes(store)
 
 
@@ -193,7 +194,11 @@ def read_codebook(store: TableStore) -> Codebook:
 
 
 def index_images(store: TableStore, conf: IndexConfig, stale: DataFrame, codebook: Codebook) -> DataFrame:
-    """Turn images into entries, in chunks that resume; more bad ones than allowed are refused."""
+    """Turn images into entries, in chunks that resume; more bad ones than allowed are refused.
+
+    The summary says how many groups of words an assignment visits (0: all words are compared), and of how
+    many descriptors, one per image, which share got the true word.
+    """
     layout = save_codebook(codebook, store.staging("codebook"))
     rows = stale.join(store.read(SOURCES).select("source_id", "root"), "source_id")
     rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
@@ -208,9 +213,13 @@ def index_images(store: TableStore, conf: IndexConfig, stale: DataFrame, codeboo
     chunks = Chunks(folder, work, rescue_indexed, conf.chunk_size, label=main.name)
     store.note(chunks=run_chunks(rows, "image_id", chunks))
     indexed = read_chunks(store.spark, chunks, from_arrow_schema(INDEXED))
+    names = ("count(1)", "count_if(status <> 'ok')", "count(agrees)", "count_if(agrees)")
+    n_rows, n_bad, n_checked, n_agree = indexed.agg(*(sf.expr(name) for name in names)).first() or [0] * 4
+    if n_checked or not codebook.n_probes:
+        share = round(n_agree / n_checked, 4) if n_checked else 1.0
+        store.note(n_probes=codebook.n_probes, agreement=share, checked=n_checked)
     try:
-        n_bad = indexed.where("status <> 'ok'").count()
-        store.check_loss(n_bad, indexed.count(), "images to index", kind="bad")
+        store.check_loss(n_bad, n_rows, "images to index", kind="bad")
     except LossError:
         forget_transient(store, indexed)
         raise
@@ -269,9 +278,7 @@ def expand_weights(words: pa.Table, k: int) -> np.ndarray:
     return weights
 
 
-def renew_shards(
-    store: TableStore, conf: IndexConfig, indexed: DataFrame, touched: DataFrame, codebook: Codebook
-) -> None:
+def renew_shards(store: TableStore, conf: IndexConfig, indexed: DataFrame, codebook: Codebook) -> None:
     """Put new images into new shards, with those of shards that are small, mostly gone or outdated."""
     previous = store.previous(SHARDS)
     known = [] if previous is None else previous.select(SHARD_COLUMNS).toArrow().sort_by("shard").to_pylist()
@@ -280,7 +287,7 @@ def renew_shards(
     if known:
         places = [(row["shard"], files.join(store.workspace.root, row["path"])) for row in known]
         located = store.persist("located", list_images(store.spark, places))
-        live = located.join(touched, "image_id", "left_anti")
+        live = find_live(located, store.written(IMAGE_STATS), indexed)
         rewritten = find_outdated(conf, known, located, live, indexed)
         moved = moved.union(live.where(sf.col("shard").isin(*rewritten)).select("image_id"))
     moved = store.persist("moved", moved)

@@ -1,5 +1,6 @@
 """Find copies and near copies, group them under a guard, choose the one to keep."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +10,7 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.cli import run
-from resight.config import Meta, digest_of, execution
+from resight.config import Meta, SettingError, digest_of, execution
 from resight.dedup.candidates.spark import (
     collect_candidates,
     drop_collapsed,
@@ -47,6 +48,8 @@ from resight.verification.spark import attach_contents, pair_results
 from resight.workspace import Run
 
 KEYPOINTS = {"quick": 0, "standard": 400, "thorough": 1000}  # by effort, of a photo
+THRESHOLD = 0.95
+log = logging.getLogger("resight")
 RANKING = "--method asmk --queries-from collection"
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
 MAX_COMPLETED = 10_000  # linked images, above which none are compared with the best of them besides
@@ -61,7 +64,7 @@ class DuplicatesConfig(RelateSettings, frozen=True):
             description="quick: the graph's similarity decides; standard: near descriptors and codes are "
             "candidates, whose aligned pixels decide; thorough: also what a search by keypoints found"
         ),
-    ] = "quick"
+    ] = "standard"
     max_keypoints: Annotated[
         int,
         Meta(
@@ -73,7 +76,7 @@ class DuplicatesConfig(RelateSettings, frozen=True):
     graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
     threshold: Annotated[
         float, Meta(gt=0, le=1, description="quick: similarity from which a pair is a near copy")
-    ] = 0.95
+    ] = THRESHOLD
     also_thresholds: Annotated[
         tuple[float, ...], Meta(description="quick: count the groups at these thresholds too, to compare")
     ] = ()
@@ -138,6 +141,10 @@ class DuplicatesConfig(RelateSettings, frozen=True):
             ),
             (all(0 < t <= 1 for t in self.also_thresholds), "also_thresholds: similarities from 0 to 1"),
             (compares(self) or not self.strict, "strict: only with --effort standard or thorough"),
+            (
+                not compares(self) or self.threshold == THRESHOLD,
+                "threshold: only with --effort quick; else aligned pixels decide, see --min-agreement",
+            ),
             (not compares(self) or not self.also_thresholds, "also_thresholds: only with --effort quick"),
         ):
             if not fits:
@@ -165,8 +172,9 @@ def is_thorough(conf: DuplicatesConfig) -> bool:
 
 
 def is_ranking(run: Run) -> bool:
-    """Whether a build of search is a ranking of the collection by its own images."""
-    return run.settings.get("queries_from") == "collection"
+    """Whether a build of search ranks the collection for its own images, by their keypoints."""
+    by_keypoints = run.settings.get("method") in ("asmk", "hqe", "fused")
+    return by_keypoints and run.settings.get("queries_from") == "collection"
 
 
 @job(
@@ -187,15 +195,16 @@ def is_ranking(run: Run) -> bool:
 def main(store: TableStore, conf: DuplicatesConfig) -> None:
     """Pair equal bytes, equal pixels and copies; group them so that no group chains strangers.
 
-    With the effort quick the similarity of descriptors says what a near copy is; else descriptors, codes and
-    keypoints give candidates, whose aligned pixels are compared. Every member of a group is a copy of the
-    one kept; what was cut is recorded on the pairs. Files are never touched: ``--export`` writes a list for
-    other tools.
+    Descriptors, codes where hash-images made some, and keypoints give candidates, whose aligned pixels are
+    compared; with the effort quick the similarity of descriptors says what a near copy is. Every member of a
+    group is a copy of the one kept; what was cut is recorded on the pairs. Files are never touched:
+    ``--export`` writes a list for other tools.
     """
     rule = conf.rule(store.properties(GLOBAL_DESCRIPTORS)["dtype"])
     images = attach_splits(store.read(IMAGES), conf.splits)
     copies = store.persist("copies", represent_copies(images, rule.policy))
     if compares(conf):
+        check_pixels(copies)
         pairs, vectors = compare_candidates(store, conf, copies), None
     else:
         pairs = find_pairs(copies, store.read(NEIGHBORS), threshold=conf.threshold)
@@ -208,6 +217,15 @@ def main(store: TableStore, conf: DuplicatesConfig) -> None:
     pairs, groups = group_pairs(pairs, copies, components, vectors, rule=rule, hold=store.hold)
     pairs = complete_pairs(mark_splits(pairs, images))
     write_groups(store, conf, store.persist("marked", pairs), store.persist("groups", groups))
+
+
+def check_pixels(copies: DataFrame) -> None:
+    """Raise `SettingError` where there are images, but not one with pixels to compare."""
+    n_images, n_seen = copies.agg(sf.count("*"), sf.count("facts.pixel_hash")).collect()[0]
+    if n_images and not n_seen:
+        raise SettingError(
+            "effort: the images of this collection have vectors and no pixels to compare: --effort quick"
+        )
 
 
 def compare_thresholds(
@@ -251,10 +269,13 @@ def list_candidates(store: TableStore, conf: DuplicatesConfig, copies: DataFrame
     parts = {"descriptors": near}
     if is_thorough(conf):
         parts["results"] = pair_results(store.read(RESULTS), store.read(QUERIES), top=conf.top)
-    if CODES.name in inputs:
-        codes = store.read(CODES)
+    if CODES.name in inputs:  # an image that left, or changed since it was hashed, must stand for no other
+        own = copies.select("image_id", "content_hash")
+        codes = store.read(CODES).join(own, ["image_id", "content_hash"], "left_semi")
         parts = {name: drop_collapsed(pairs, codes) for name, pairs in parts.items()}
         parts["codes"] = pair_codes(codes, share=conf.candidate_bits)
+    else:
+        log.warning("there are no codes: more copies are found after resight hash-images")
     return collect_candidates(parts, copies)
 
 

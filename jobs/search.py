@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
 from msgspec import structs
@@ -10,7 +11,7 @@ from pyspark.sql import DataFrame
 from resight import files
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
-from resight.diffusion.partitioned.slots import count_slots
+from resight.diffusion.partitioned.slots import check_slots, count_slots
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.plan import Plan, choose_path
 from resight.features.fitting.spark import select_images
@@ -117,6 +118,8 @@ class SearchConfig(SearchSettings, frozen=True):
             raise ValueError("queries: give --queries or --queries-from collection, and only one of them")
         if self.also and self.method != "fused":
             raise ValueError("also: only for the method fused")
+        if self.shortlist and self.path in ("replicated", "partitioned"):
+            raise ValueError("shortlist: only on the path truncated, or auto, which then is that one")
         super().__post_init__()
 
     def settings(self) -> SearchSettings:
@@ -198,11 +201,14 @@ def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
         return Plan("replicated", "the method needs no graph")
     n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
     wanted = "truncated" if conf.shortlist and conf.path == "auto" else conf.path
-    n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
+    settings = partial(store.spark.conf.get, default=None)
+    n_slots = count_slots(settings)
     plan = choose_path(
         n, nnz, BATCH, memory_bytes=int(conf.task_memory * 2**30), n_slots=n_slots, path=wanted
     )
     log.info("search: %s, because %s", plan.path, plan.reason)
+    if plan.path == "partitioned":  # before anything is described or written
+        check_slots(conf.n_parts or plan.n_parts, settings)
     store.note(path=plan.path)
     return plan
 

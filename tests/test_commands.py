@@ -7,7 +7,7 @@ import pytest
 
 from resight import files
 from resight.cli import main
-from resight.commands import FITTED, drop_build, plan_jobs, vacuum
+from resight.commands import FITTED, drop_build, name_inputs, plan_jobs, vacuum
 from resight.config import SettingError
 from resight.job import Options
 from resight.lease import hold_lease
@@ -22,10 +22,28 @@ def names(planned):
 
 
 def test_a_run_goes_from_images_to_the_report():
-    expected = ["ingest-images", "extract-features", "build-graph", "find-duplicates", "search", "report"]
-    assert names(plan_jobs("x", "report", "", None)) == expected
+    expected = ["ingest-images", "extract-features", "build-graph", "hash-images", "find-duplicates"]
+    assert names(plan_jobs("x", "report", "", None)) == [*expected, "search", "report"]
     assert names(plan_jobs("x", "build-graph", "", None)) == expected[:3]
     assert "evaluate" in names(plan_jobs("x", "report", "truth.csv", None))
+
+
+def test_a_run_over_vectors_hashes_and_compares_no_pixels(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[ingest-images]\nkind = 'vectors'\n[import-descriptors]\nsource = 'x.parquet'\n")
+    planned = plan_jobs("x.parquet", "find-duplicates", "", file)
+    assert "hash-images" not in names(planned)
+    assert planned[-1][1].effort == "quick"
+
+
+def test_an_input_is_named_only_where_the_settings_read_it():
+    hashed, conf = plan_jobs("x", "hash-images", "", None)[-1]
+    made = {"global_descriptors": "d", "codes": "c", "neighbors": "n"}
+    assert name_inputs(hashed, conf, made) == conf
+    assert name_inputs(hashed, hashed.config(kind="itq"), made).descriptors == "d"
+    found, conf = plan_jobs("x", "find-duplicates", "", None)[-1]
+    assert (name_inputs(found, conf, made).codes, name_inputs(found, conf, made).graph) == ("c", "n")
+    assert name_inputs(found, found.config(effort="quick"), made).codes == ""
 
 
 def test_a_run_with_a_model_fits_it_and_goes_on_with_what_it_whitens(tmp_path):

@@ -27,7 +27,6 @@ OPTIONAL = {  # run when settings are given
     "import-descriptors",
     "fit-model",
     "build-index",
-    "hash-images",
     "diffuse",
     "audit-duplicates",
     "verify-pairs",
@@ -90,11 +89,14 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
         given["search"].setdefault("queries_from", "collection")
     if ground_truth:
         given["evaluate"]["ground_truth"] = ground_truth
-    planned = []
+    optional, planned = OPTIONAL, []
+    if given["ingest-images"].get("kind") == "vectors":  # there are no pixels to hash and to compare
+        given["find-duplicates"].setdefault("effort", "quick")
+        optional = OPTIONAL | {"hash-images"}
     for name in JOBS[: JOBS.index(until) + 1]:
         if name == "fit-model":
             planned += plan_fits(fits, file)
-        elif name not in OPTIONAL or name in tables or given[name]:
+        elif name not in optional or name in tables or given[name]:
             written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
             planned.append(check_settings(name, given[name], written, file))
     return planned
@@ -126,7 +128,7 @@ def name_inputs(declared: Job, conf: Config, made: dict[str, str]) -> Config:
     named = {
         wanted.setting: made[wanted.table.name]
         for wanted in declared.inputs
-        if wanted.setting and not wanted.role and wanted.table.name in made
+        if wanted.setting and not wanted.role and wanted.table.name in made and wanted.when(conf)
         if getattr(conf, wanted.setting) == (FITTED if not wanted.newest else "")
     }
     return msgspec.structs.replace(conf, **named)

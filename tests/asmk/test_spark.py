@@ -12,6 +12,7 @@ from resight.asmk.merging.spark import merge_across
 from resight.asmk.shard import ShardFiles
 from resight.asmk.spark import (
     ShardPlace,
+    find_live,
     list_images,
     norm_images,
     place_images,
@@ -110,6 +111,15 @@ def test_shards_hold_every_image_once_with_its_entries(spark, codes, tmp_path, n
     assert found == {i: sorted(zip(IMAGES[i], map(bytes, codes[i]), strict=True)) for i in IMAGES}
     places = [(row["shard"], place.folder_of(row["shard"])) for row in rows]
     assert sorted(r["image_id"] for r in list_images(spark, places).collect()) == sorted(IMAGES)
+
+
+def test_images_that_are_not_indexed_any_more_are_not_live_whenever_they_went(spark):
+    located = spark.createDataFrame([(0, i) for i in range(6)] + [(1, 6)], "shard int, image_id long")
+    stats = [(0, "ok"), (3, "ok"), (4, "nan"), (5, "ok"), (6, "ok"), (9, "ok")]  # 1 and 2 went before
+    stats = spark.createDataFrame(stats, "image_id long, status string")
+    indexed = spark.createDataFrame([(5, "ok"), (9, "ok")], "image_id long, status string")
+    found = find_live(located, stats, indexed).collect()
+    assert sorted((row["shard"], row["image_id"]) for row in found) == [(0, 0), (0, 3), (1, 6)]
 
 
 @pytest.mark.parametrize("block", [1, 3, 100])

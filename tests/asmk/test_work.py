@@ -71,6 +71,22 @@ def test_entries_can_be_unit_vectors(rng, codebook, work, aggregate, dtype):
         np.testing.assert_allclose(np.linalg.norm(stored.astype("f8"), axis=1), 1, atol=2e-3)
 
 
+def test_one_word_of_every_image_is_compared_with_its_true_one(rng, codebook, tmp_path):
+    sizes = [*rng.integers(1, 9, 30).tolist(), 0]
+    few = Codebook(rng.random((60, D)).astype("f4"), n_probes=1, settings=codebook.settings, dtype="float16")
+    rows = stored_rows(rng, sizes)
+    found = IndexWork(save_codebook(few, str(tmp_path)))(rows)["agrees"].to_pylist()
+    offsets, _, vectors = join_features(rows, "float16")
+    X = vectors[offsets[:-2] + np.array(sizes[:-1]) // 2].astype("f4")
+    expected = assign(X, few)[:, 0] == assign(X, few, exact=True)[:, 0]
+    assert found == [*expected.tolist(), None]
+    assert {True, False} <= {*found}
+
+
+def test_nothing_is_compared_where_an_assignment_is_exact(rng, work):
+    assert work(stored_rows(rng, [3, 0]))["agrees"].null_count == 2
+
+
 def test_a_descriptor_that_is_no_number_costs_its_image(rng, work):
     rows = stored_rows(rng, [3, 4])
     spoiled = np.full((3, D), np.nan, "f2").tobytes()

@@ -28,6 +28,15 @@ def test_packing_gives_back_what_was_packed(codebook):
     assert codebook.to_bytes() == codebook.to_bytes()
 
 
+def test_a_packed_codebook_has_the_groups_that_it_was_packed_with(rng):
+    held = Codebook(rng.normal(size=(40, 6)).astype("f4"), n_probes=2)
+    other = Quantizer(held.centroids[::-1].copy()).coarse  # such as k-means finds them on another machine
+    held.quantizer.coarse = other
+    found = Codebook.from_bytes(held.to_bytes()).quantizer.coarse
+    np.testing.assert_array_equal(found.centers, other.centers)
+    np.testing.assert_array_equal(found.home, other.home)
+
+
 def test_mapped_files_hold_the_same_codebook(codebook, tmp_path):
     layout = pickle.loads(pickle.dumps(save_codebook(codebook, str(tmp_path))))
     same(layout.open(), codebook)

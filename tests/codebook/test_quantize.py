@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from resight.codebook import quantize
+from resight.codebook import quantize, visit
 from resight.codebook.model import Codebook
 from resight.codebook.quantize import Coarse, Quantizer, assign, lay_out, tune_probes
 from tests.asmk import oracles
@@ -118,6 +118,12 @@ def test_a_layout_holds_every_vector_once_and_fills_groups_up(rng, sizes, starts
         own = laid.names[a:b]
         assert (home[own[own >= 0]] == group).all()
     assert laid.names[-1] == -1
+
+
+def test_products_beyond_float32_name_a_group_that_there_is():
+    centers = lay_out(np.tile(np.float32([2, -2]), (3, 4)), np.zeros(3, np.int32), 1)
+    X = np.full((5, 8), 3e38, np.float32)
+    assert (visit.choose_groups(X, centers.vectors, centers.half_norms, 2) == 0).all()
 
 
 def test_no_descriptors_have_no_words():

@@ -174,6 +174,7 @@ def test_the_list_names_all_but_the_kept_with_their_relation(spark, frames):
         ("photo-93.jpg", "photo-91.jpg", "same_pixels", 1000),
         ("photo-94.jpg", "photo-91.jpg", "near", 1000),
     ]
+    assert [(r.kept_uri, r.relation) for r in listed if r.image_id == 83] == [("photo-82.jpg", "contains")]
     assert len(listed) == frames[1].where("not keep").count()
 
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from resight.diffusion.normalize import normalize_affinity
 from resight.diffusion.truncate import list_regions, slice_matrix, solve_truncated, truncate_graph
@@ -45,6 +46,15 @@ def test_a_shortlist_of_everything_changes_nothing(affinity, rng, renormalise):
     graph = affinity if renormalise else S
     found = solve_truncated(graph, nodes, Y[nodes], renormalise=renormalise, **EXACT)
     np.testing.assert_allclose(found.F, solve_dense(S, Y)[nodes], atol=1e-10)
+
+
+def test_a_long_walk_is_solved_to_its_end(rng):
+    links = (np.arange(399), np.arange(1, 400))
+    path = sp.coo_array((rng.uniform(0.5, 1, 399), links), shape=(400, 400)).tocsr()
+    Y = np.eye(400)[:, [0]]
+    found = solve_truncated(path + path.T, np.arange(400), Y, alpha=0.9999)
+    assert found.iterations[0] > 100
+    assert found.residuals[0] <= 1e-6
 
 
 def test_regions_of_shortlisted_images_are_listed_image_by_image():

@@ -72,16 +72,18 @@ def test_a_sample_is_drawn_by_key_and_seed(spark):
 
 def test_images_are_chosen_by_their_columns_and_those_of_the_manifest(spark):
     rows = [
-        (1, "a", {"split": "train"}),
-        (2, "a", {"split": "test"}),
-        (3, "b", None),
-        (4, "b", {"split": "train"}),
+        (1, "a", 640, {"split": "train"}),
+        (2, "a", 800, {"split": "test"}),
+        (3, "b", None, None),
+        (4, "b", 640, {"split": "train"}),
     ]
-    images = spark.createDataFrame(rows, "image_id bigint, source_id string, extra map<string,string>")
+    schema = "image_id bigint, source_id string, width int, extra map<string,string>"
+    images = spark.createDataFrame(rows, schema)
     for allowed, expected in (
         ({"split": ["train"]}, {1, 4}),
         ({"split": ["train", "test"], "source_id": ["a"]}, {1, 2}),
         ({"source_id": ["b"]}, {3, 4}),
+        ({"width": ["640"], "image_id": ["2", "4"]}, {4}),
         ({"colour": ["red"]}, set()),
         ({}, {1, 2, 3, 4}),
     ):

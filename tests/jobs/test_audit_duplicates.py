@@ -35,7 +35,8 @@ def store(request, spark, tmp_path_factory):
     ingest(store, IngestConfig(source=str(folder)))
     extract(store, ExtractConfig(extractor="colour"))
     build_graph(store, GraphConfig(k=5))
-    find_duplicates(store, DuplicatesConfig(threshold=0.97, export=(str(root / "list.csv"),)))
+    conf = DuplicatesConfig(effort="quick", threshold=0.97, export=(str(root / "list.csv"),))
+    find_duplicates(store, conf)
     (root / "list.csv").unlink()
     return store
 

@@ -131,6 +131,7 @@ def test_the_summary_tells_what_an_image_takes(store, built):
     n_bytes, n_entries = (sum(row[name] for row in rows) for name in ("n_bytes", "n_entries"))
     assert built.notes["entries"] == n_entries == len(entries_of(store, "whole"))
     assert built.notes["bytes_per_image"] == pytest.approx(n_bytes / 6, abs=0.1)
+    assert [built.notes[name] for name in ("n_probes", "agreement", "checked")] == [0, 1.0, 0]
     written = Path(store.workspace.root, "shards", f"shards-{built.build_id}").rglob("*.npy")
     assert n_bytes == sum(file.stat().st_size for file in written)
     assert [row["first_ordinal"] for row in rows] == np.cumsum([0, *(r["n_images"] for r in rows)])[

@@ -116,6 +116,15 @@ def test_diffusion_without_a_graph_names_the_job_to_run(spark, tmp_path):
             search(store, SearchConfig(queries_from="collection", method=method))
 
 
+def test_a_path_that_cannot_be_taken_is_refused_before_anything_is_computed(store):
+    for path in ("replicated", "partitioned"):
+        with pytest.raises(ValueError, match="shortlist: only on the path truncated"):
+            SearchConfig(queries_from="collection", method="diffusion", shortlist=9, path=path)
+    parts = SearchConfig(queries_from="collection", method="diffusion", path="partitioned", n_parts=3)
+    with pytest.raises(SettingError, match="3 parts need 3 slots"):
+        search(store, parts)
+
+
 def test_paths_of_the_solver_give_the_same_answers(store):
     ways = {"replicated": {}, "partitioned": {"n_parts": 2}, "truncated": {"shortlist": 10**6}}
     found = {}

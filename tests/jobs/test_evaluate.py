@@ -101,7 +101,7 @@ def pairs_within_groups(store):
 
 def test_found_copies_are_scored_by_pairs_and_by_groups(store, tmp_path):
     build_graph(store, GraphConfig(k=4))
-    find_duplicates(store, DuplicatesConfig(threshold=math.cos(0.12)))  # 0-1, 4-5, 5-6, 6-7
+    find_duplicates(store, DuplicatesConfig(effort="quick", threshold=math.cos(0.12)))  # 0-1, 4-5, 5-6, 6-7
     truth = tmp_path / "pairs.csv"
     truth.write_text("uri,group\n0,x\n1,x\n4,y\n5,y\n6,y\n2,z\nlost,z\n")
     conf = EvaluateConfig(pairs=str(truth))

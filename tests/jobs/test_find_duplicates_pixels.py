@@ -32,7 +32,7 @@ PHOTOS = {
     "other": OTHER,
     "stranger": draw_scene(9, width=320, height=240),
 }
-CONF = DuplicatesConfig(effort="standard", candidate_similarity=-1.0, max_side=320)
+CONF = DuplicatesConfig(candidate_similarity=-1.0, max_side=320)
 FAMILY = {"scene", "again", "small", "mirrored", "cropped"}
 
 
@@ -109,7 +109,8 @@ def test_pixels_name_the_pairs_and_groups_and_only_new_ones_are_compared_again(s
 
 
 def test_quick_counts_the_groups_at_further_thresholds(store):
-    outcome = find_duplicates(store, DuplicatesConfig(threshold=0.999, also_thresholds=(0.01,)))
+    conf = DuplicatesConfig(effort="quick", threshold=0.999, also_thresholds=(0.01,))
+    outcome = find_duplicates(store, conf)
     counted = outcome.notes["thresholds"]["0.01"]
     assert counted["groups"] == 1
     assert counted["largest"] >= len(FAMILY)
@@ -119,10 +120,11 @@ def test_quick_counts_the_groups_at_further_thresholds(store):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"strict": True}, "strict: only with --effort"),
+        ({"effort": "quick", "strict": True}, "strict: only with --effort"),
+        ({"threshold": 0.9}, "threshold: only with --effort quick"),
         ({"keep": ["split:train"]}, "needs --splits"),
         ({"also_thresholds": [0.0]}, "similarities from 0 to 1"),
-        ({"effort": "standard", "also_thresholds": [0.5]}, "only with --effort quick"),
+        ({"also_thresholds": [0.5]}, "only with --effort quick"),
     ],
 )
 def test_settings_that_do_not_belong_together_are_refused(settings, message):

@@ -104,7 +104,7 @@ def test_inverted_lists_are_another_build_with_measured_recall(store):
 
 def test_copies_are_paired_grouped_kept_and_listed(store, tmp_path):
     files = (str(tmp_path / "go.csv"), str(tmp_path / "go.jsonl"))
-    conf = DuplicatesConfig(graph="build-graph", threshold=0.9, export=files)
+    conf = DuplicatesConfig(effort="quick", graph="build-graph", threshold=0.9, export=files)
     outcome = find_duplicates(store, conf)
     uris = names(store)
     pairs = {
@@ -134,7 +134,8 @@ def test_a_file_that_two_sources_hold_is_never_listed_as_removable(spark, photos
         ingest(store, IngestConfig(source=source))
     extract(store, ExtractConfig(extractor="colour"))
     build_graph(store, GraphConfig(k=3))
-    find_duplicates(store, DuplicatesConfig(threshold=0.999, export=(str(tmp_path / "go.jsonl"),)))
+    conf = DuplicatesConfig(effort="quick", threshold=0.999, export=(str(tmp_path / "go.jsonl"),))
+    find_duplicates(store, conf)
     listed = [json.loads(line)["uri"] for line in (tmp_path / "go.jsonl").read_text().splitlines()]
     assert not any("small" in uri for uri in listed)
     assert len(listed) == 1
@@ -223,7 +224,7 @@ def test_evaluation_scores_the_search_and_names_what_it_cannot_find(store, tmp_p
 
 
 def test_the_report_is_one_page_with_the_groups(store):
-    find_duplicates(store, DuplicatesConfig(graph="build-graph", threshold=0.9))
+    find_duplicates(store, DuplicatesConfig(effort="quick", graph="build-graph", threshold=0.9))
     page = report(store).notes["page"]
     text = Path(page).read_text()
     assert "china small.jpg" in text
@@ -244,5 +245,7 @@ def test_imported_vectors_make_a_graph_without_pixels(spark, tmp_path, rng):
     assert import_descriptors(store, ImportConfig(source=source)).state == "unchanged"
     graph = build_graph(store, GraphConfig(k=3, descriptors="clip"))
     assert graph.run.outputs["nodes"].statuses == {"nan": 1, "ok": 28, "zero": 1}
+    with pytest.raises(SettingError, match="no pixels to compare: --effort quick"):
+        find_duplicates(store)
     with pytest.raises(SettingError, match="made elsewhere"):
         search(store, SearchConfig(queries=str(save_collection(tmp_path / "q", list(PHOTOS)[:1]))))

@@ -60,7 +60,8 @@ def test_stored_evidence_is_seen_from_the_kept_photo(tmp_path, kept_first):
     images |= {name: [size[i][axis] for i in (1, 2)] for axis, name in enumerate(("width", "height"))}
     committed.commit("ingest-images", (IMAGES, images))
     H = np.linalg.inv(RIGHT_HALF) if kept_first else RIGHT_HALF  # pixels of a -> pixels of b
-    pair = {"image_a": [1], "image_b": [2], "relation": ["crop"], "transform": [H.tobytes()]}
+    relation = "contains" if kept_first else "crop"  # read a -> b
+    pair = {"image_a": [1], "image_b": [2], "relation": [relation], "transform": [H.tobytes()]}
     pair |= {"overlap_a": [0.5 if kept_first else 1.0], "overlap_b": [1.0 if kept_first else 0.5]}
     groups = {"group_id": [1, 1], "image_id": [kept, copy], "keep": [True, False]}
     committed.commit("find-duplicates", (DUPLICATE_PAIRS, pair), (DUPLICATE_GROUPS, groups))

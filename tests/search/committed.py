@@ -57,6 +57,7 @@ def commit_collection(root, ids, X, *, first=1):
                 "image_id": order,
                 "uri": [f"{i}.jpg" for i in order],
                 "format": ["jpeg" if i % 2 else "png" for i in order],
+                "width": [639 + i % 3 if i % 3 else None for i in order],
                 "extra": [[("split", "train" if i % 3 else "test")] for i in order],
             }
         },

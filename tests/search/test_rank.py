@@ -1,13 +1,15 @@
 import msgspec
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from resight.diffusion.block import DiffuseWork
+from resight.diffusion.normalize import normalize_affinity
 from resight.knn.copies import to_offsets
 from resight.knn.matrix import save_array
 from resight.search.collection import SearchFiles
 from resight.search.manifold import ManifoldFiles
-from resight.search.rank import answer_queries
+from resight.search.rank import answer_queries, chunk_queries
 from resight.search.settings import SearchSettings
 from tests.search.collections import dense_ranking, save_collection
 from tests.synthetic import planted, unit
@@ -79,10 +81,31 @@ def test_a_shortlist_of_everything_changes_nothing(made):
     collection = made[0].open()
     Q = near(collection.X)
     full = list(answer_queries(Q, strangers(5), collection, ALL))
-    for renormalise in (True, False):
-        cut = msgspec.structs.replace(ALL, shortlist=10**6, renormalise=renormalise)
+    for renormalise, depth in ((True, "all"), (False, "all"), (True, 10**6)):
+        cut = msgspec.structs.replace(ALL, shortlist=10**6, renormalise=renormalise, depth=depth)
         for a, b in zip(full, answer_queries(Q, strangers(5), collection, cut), strict=True):
             np.testing.assert_allclose(a.scores, b.scores, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [12, 25])
+def test_a_shortlist_diffuses_among_the_nearest_images_alone(made, size, monkeypatch):
+    searched, first, A = made
+    collection = searched.open()
+    Q = near(collection.X)
+    cut = msgspec.structs.replace(ALL, shortlist=size, depth=12)
+    monkeypatch.setattr("resight.search.rank.SOLVE_BYTES", 2 * 8 * 3 * size)  # two queries at a time
+    assert [s.stop - s.start for s in chunk_queries(5, collection, cut)] == [2, 2, 1]
+    for q, answer in zip(Q, answer_queries(Q, strangers(5), collection, cut), strict=True):
+        similarity = collection.X.gather(first).astype(float) @ q
+        nearest = np.argsort(-similarity, kind="stable")[:size]
+        S = normalize_affinity(sp.csr_array(A[np.ix_(nearest, nearest)])).S.toarray()
+        y = np.where(np.arange(size) < 10, np.maximum(similarity[nearest], 0) ** 3, 0)
+        score = dict(zip(first[nearest], np.linalg.solve(np.eye(size) - 0.9 * S, 0.1 * y), strict=True))
+        standing = collection.X.representative_of(answer.ordinals)
+        expected = np.array([score.get(ordinal, 0.0) for ordinal in standing])
+        reached = answer.scores > 0
+        np.testing.assert_allclose(answer.scores[reached], expected[reached], rtol=1e-5)
+        assert (np.abs(expected[~reached]) < 1e-10).all()
 
 
 def save_manifold(searched, folder, *, depth=10**6):
@@ -113,6 +136,8 @@ def test_offline_diffusion_of_whole_components_equals_the_solve(made, tmp_path):
     ):
         np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
         assert set(a.ordinals[:5]) == set(b.ordinals[:5])
+        assert a.residual <= 1e-12
+        assert (b.iterations, b.residual) == (None, None)
 
 
 def test_a_query_far_from_everything_is_ranked_by_similarity_and_flagged(tmp_path):

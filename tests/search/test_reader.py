@@ -106,6 +106,8 @@ def test_a_filter_that_allows_few_or_none_gives_what_there_is(opened, method):
     ids = open_files(opened).X.id_of(np.arange(3)).tolist()
     found = opened.search(ids[0], method=method, filter={"uri": [f"{i}.jpg" for i in ids]})
     assert sorted(found.results["image_id"].to_pylist()) == sorted(ids[1:])
+    found = opened.search(ids[0], method=method, filter={"image_id": ids[1:], "width": [640, 641]})
+    assert found.results["image_id"].to_pylist() == [i for i in ids[1:] if i % 3]
     nothing = opened.search(ids[0], method=method, filter={"no column": "x"})
     assert not len(nothing.results)
     with pytest.raises(SettingError, match="filter: 'png' is not of the form"):

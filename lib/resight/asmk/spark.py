@@ -17,7 +17,15 @@ from resight.knn.matrix import map_array
 from resight.store import spark_schema
 from resight.tables import ENTRIES
 
-__all__ = ["ShardPlace", "list_images", "norm_images", "place_images", "unpack_entries", "write_shards"]
+__all__ = [
+    "ShardPlace",
+    "find_live",
+    "list_images",
+    "norm_images",
+    "place_images",
+    "unpack_entries",
+    "write_shards",
+]
 
 Batches = Iterator[pa.RecordBatch]
 GROUP_IMAGES = 8192  # whose entries one task sums
@@ -119,6 +127,18 @@ def list_images(spark: SparkSession, folders: Sequence[tuple[int, str]]) -> Data
             yield pa.record_batch(columns, names=["shard", "image_id"])
 
     return start_tasks(spark, len(folders)).mapInArrow(read, "shard int, image_id long")
+
+
+def find_live(located: DataFrame, image_stats: DataFrame, indexed: DataFrame) -> DataFrame:
+    """Keep the rows of `list_images` whose entries an index of now still takes from there.
+
+    ``image_stats`` are those of now, which an image that went is not in, whichever run noticed it;
+    ``indexed`` are the images (image_id) that were described anew, whose entries there are outdated.
+    """
+    usable = image_stats.where("status = 'ok'").select("image_id")
+    return located.join(usable, "image_id", "left_semi").join(
+        indexed.select("image_id"), "image_id", "left_anti"
+    )
 
 
 def place_images(images: DataFrame, *, first_shard: int, n_shards: int) -> DataFrame:

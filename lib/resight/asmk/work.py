@@ -9,16 +9,17 @@ import pyarrow as pa
 
 from resight.asmk.aggregate import aggregate_image, aggregate_vectors
 from resight.codebook.model import Codebook, CodebookFiles
-from resight.codebook.quantize import assign
+from resight.codebook.quantize import Quantizer, assign
 from resight.features.local.points import COLUMNS, join_features
 from resight.features.local.settings import LocalSettings
 from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 
-__all__ = ["INDEXED", "KEEP_ALL", "IndexWork", "describe_like", "rescue_indexed"]
+__all__ = ["INDEXED", "KEEP_ALL", "IndexWork", "check_words", "describe_like", "rescue_indexed"]
 
 KEEP_ALL = -1
 PACKED = {"words": pa.binary(), "codes": pa.binary()}  # (e,) int32 ascending, (e, w) uint8 or (e, d)
-INDEXED = pa.schema([*LOCAL_DESCRIBED, *(pa.field(name, kind) for name, kind in PACKED.items())])
+CHECKED = {"agrees": pa.bool_()}  # see `check_words`
+INDEXED = pa.schema([*LOCAL_DESCRIBED, *(pa.field(name, kind) for name, kind in (PACKED | CHECKED).items())])
 STORED = ("image_id", "content_hash", "n_keypoints", "points", "vectors")
 
 
@@ -75,6 +76,7 @@ class IndexWork:
         columns = {name: described[name] for name in STORED[:3]} | self.keep_strongest(described)
         columns |= {"status": pa.array(status, pa.string()), "error": pa.array(error, pa.string())}
         columns |= {"words": pa.array(words, pa.binary()), "codes": pa.array(codes, pa.binary())}
+        columns |= {"agrees": check_words(X, nearest, offsets, codebook.quantizer)}
         return pa.table(columns, schema=INDEXED)
 
     def describe(self, rows: pa.Table, codebook: Codebook) -> pa.Table:
@@ -114,8 +116,34 @@ class IndexWork:
         return {name: pa.array(column, pa.binary()) for name, column in cut.items()}
 
 
+def check_words(
+    X: np.ndarray, nearest: np.ndarray, offsets: np.ndarray, quantizer: Quantizer
+) -> pa.BooleanArray:
+    """Compare the word of one descriptor of each image, that in the middle, with its true one.
+
+    Parameters
+    ----------
+    X : ndarray, (n, d) float32
+        Descriptors of all images; those of image i are ``offsets[i]`` to ``offsets[i + 1]``.
+    nearest : ndarray, (n, m) int32
+        Their words, nearest first, as ``quantizer`` found them.
+
+    Returns
+    -------
+    BooleanArray, (i,)
+        Null of an image without descriptors, and of all where every centroid is compared anyway.
+    """
+    counts = np.diff(offsets)
+    checked = (counts > 0) & bool(quantizer.n_probes)
+    rows, agrees = (offsets[:-1] + counts // 2)[checked], np.zeros(len(counts), bool)
+    if len(rows):
+        agrees[checked] = quantizer.compare_all(X[rows])[:, 0] == nearest[rows, 0]
+    return pa.array(agrees, mask=~checked)
+
+
 def rescue_indexed(rows: pa.Table, reason: str) -> pa.Table:
     """Give images that killed the process the status ``crashed``."""
     crashed, nothing = rescue_local(rows, reason), pa.nulls(len(rows), pa.binary())
     columns = {name: crashed[name] for name in LOCAL_DESCRIBED.names} | {"words": nothing, "codes": nothing}
+    columns |= {"agrees": pa.nulls(len(rows), pa.bool_())}
     return pa.table(columns, schema=INDEXED)

@@ -33,7 +33,7 @@ class WordSums(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """Centroids (k, d) float32, and the mean squared distance before each move and at the end."""
+    """Centroids (k, d) float32, and the mean squared distance to those before each move."""
 
     centroids: np.ndarray
     errors: tuple[float, ...]

@@ -87,6 +87,13 @@ class Codebook:
         named = {name: getattr(self, name) for name in ARRAYS}
         return {name: array for name, array in named.items() if array is not None}
 
+    def stored(self) -> dict[str, np.ndarray]:
+        """Give the arrays, and the groups of the centroids where an assignment visits groups.
+
+        They are found once: k-means elsewhere, with another number of threads, may find others.
+        """
+        return self.arrays() | (self.quantizer.coarse._asdict() if self.n_probes else {})
+
     def facts(self) -> dict[str, Any]:
         """Give what is no array, by name."""
         return {name: getattr(self, name) for name in FACTS}
@@ -94,7 +101,7 @@ class Codebook:
     def to_bytes(self) -> bytes:
         """Pack the codebook for the table ``models``."""
         words = np.array([self.settings, self.dtype, self.sha256])
-        return pack(**self.arrays(), n_probes=np.int64(self.n_probes), words=words)
+        return pack(**self.stored(), n_probes=np.int64(self.n_probes), words=words)
 
     @classmethod
     def from_bytes(cls, params: bytes) -> "Codebook":
@@ -102,7 +109,11 @@ class Codebook:
         fields = unpack(params)
         settings, dtype, sha256 = (str(word) for word in fields.pop("words"))
         n_probes = int(fields.pop("n_probes"))
-        return cls(**fields, n_probes=n_probes, settings=settings, dtype=dtype, sha256=sha256)
+        groups = [fields.pop(name) for name in Coarse._fields if name in fields]
+        codebook = cls(**fields, n_probes=n_probes, settings=settings, dtype=dtype, sha256=sha256)
+        if groups:
+            codebook.quantizer.coarse = Coarse(*groups)
+        return codebook
 
 
 @dataclass(frozen=True)
@@ -123,10 +134,7 @@ class CodebookFiles:
 
 def save_codebook(codebook: Codebook, folder: str) -> CodebookFiles:
     """Write the arrays of ``codebook`` into ``folder``, where they may lie already; its groups with them."""
-    arrays = codebook.arrays()
-    if codebook.n_probes:
-        arrays |= codebook.quantizer.coarse._asdict()
-    names = tuple((name, save_array(folder, name, array)) for name, array in arrays.items())
+    names = tuple((name, save_array(folder, name, array)) for name, array in codebook.stored().items())
     return CodebookFiles(folder, names, **codebook.facts())
 
 

@@ -53,8 +53,11 @@ def scan(x, C, half_norms, start, stop, values, names):  # type: ignore[no-untyp
 
 @numba.njit(cache=True, nogil=True)
 def choose_groups(X, centers, half_norms, n_probes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Name the ``n_probes`` nearest of ``centers`` of every row: (n, p) int32."""
-    probes, values = np.empty((X.shape[0], n_probes), np.int32), np.empty(n_probes, np.float32)
+    """Name the ``n_probes`` nearest of ``centers`` of every row: (n, p) int32.
+
+    Where products overflow float32 nothing is near: such a row names the first group, and finds no word.
+    """
+    probes, values = np.zeros((X.shape[0], n_probes), np.int32), np.empty(n_probes, np.float32)
     for i in range(X.shape[0]):
         values[:] = -np.inf
         scan(X[i], centers, half_norms, 0, centers.shape[0], values, probes[i])

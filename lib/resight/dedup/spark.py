@@ -23,6 +23,7 @@ from resight.arrow import arrow_to_lists
 from resight.dedup.export import REMOVABLE
 from resight.dedup.keep import KEEP_COLUMNS, LOG_SLACK, Criterion
 from resight.dedup.pairs import COPIES, is_saturated, select_pairs
+from resight.dedup.relating.relation import REVERSED
 
 FACTS = ("image_id", "content_hash", "pixel_hash", "n_pixels")
 
@@ -169,7 +170,8 @@ def list_removable(groups: DataFrame, pairs: DataFrame, images: DataFrame) -> Da
     """List what could go, for `write_list`: one row per image of a group that is not kept.
 
     ``images`` has ``uri`` as other tools should see it, ``content_hash``, ``pixel_hash``,
-    ``n_bytes``. An image whose kept one it was not paired with is ``near`` to it.
+    ``n_bytes``. The relation is that of the image to the kept one: a ``crop`` is a part of what stays. An
+    image whose kept one it was not paired with is ``near`` to it.
     """
     facts = ("image_id", "uri", "content_hash", "pixel_hash")
     kept = groups.where("keep").select("group_id", sf.col("image_id").alias("kept_image_id"))
@@ -183,10 +185,14 @@ def list_removable(groups: DataFrame, pairs: DataFrame, images: DataFrame) -> Da
         .withColumn("image_b", sf.greatest("image_id", "kept_image_id"))
         .join(pairs.select("image_a", "image_b", "relation"), ["image_a", "image_b"], "left")
     )
+    said = sf.coalesce("relation", sf.lit("near"))  # read a -> b
+    backwards = sf.col("image_id") > sf.col("kept_image_id")
+    for word, other in REVERSED.items():
+        said = sf.when(backwards & (sf.col("relation") == word), other).otherwise(said)
     relation = (
         sf.when(sf.col("content_hash") == sf.col("kept_content_hash"), COPIES[0])
         .when(sf.col("pixel_hash") == sf.col("kept_pixel_hash"), COPIES[1])
-        .otherwise(sf.coalesce("relation", sf.lit("near")))
+        .otherwise(said)
     )
     listed = rest.withColumn("relation", relation).orderBy("group_id", "image_id")
     return listed.select(*REMOVABLE.names)

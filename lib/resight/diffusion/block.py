@@ -13,6 +13,7 @@ from resight.knn.matrix import map_array
 from resight.tables import MANIFOLD_NEIGHBORS
 from resight.topk import rank_order
 
+MEASURE_BYTES = 128 << 20  # of the scores of all nodes for the seeds that are compared together
 ROWS = pa.schema([field for field in MANIFOLD_NEIGHBORS.schema if field.name != "build_id"])
 
 
@@ -71,11 +72,18 @@ class DiffuseWork:
 
     def measure(self, seeds: np.ndarray, *, k: int = 10) -> np.ndarray:
         """Compare with the whole graph: the share (b,) of each seed's ``k`` best nodes that its row keeps."""
+        step = max(1, MEASURE_BYTES // (8 * max(self.graph.n, 1)))
+        parts = [self.compare(seeds[i : i + step], k) for i in range(0, len(seeds), step)]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def compare(self, seeds: np.ndarray, k: int) -> np.ndarray:
+        """Do what `measure` does, for all seeds together."""
+        import scipy.sparse as sp
+
         from resight.diffusion.solve import solve_diffusion
 
         graph, n = self.graph.open(), len(seeds)
-        unit = np.zeros((graph.n, n))
-        unit[seeds, np.arange(n)] = 1.0
+        unit = sp.csc_array((np.ones(n), seeds, np.arange(n + 1)), shape=(graph.n, n))
         full = solve_diffusion(graph.S, unit, alpha=self.alpha, tol=self.tol).F
         rows = self.diffuse(seeds)
         shares = np.empty(n)

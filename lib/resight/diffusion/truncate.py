@@ -65,7 +65,7 @@ def solve_truncated(
     renormalise: bool = True,
     alpha: float = 0.99,
     tol: float = 1e-6,
-    max_iter: int = 100,
+    max_iter: int | None = None,
 ) -> Solution:
     """Solve the system of one shortlist.
 
@@ -76,6 +76,8 @@ def solve_truncated(
     Y : ndarray, (t, s) float64
         Observations within the shortlist, row i for ``nodes[i]``: the nearest of its nodes. (The search for
         them is done again inside the shortlist.)
+    alpha, tol, max_iter
+        As in `resight.diffusion.solve.solve_diffusion`.
 
     Returns
     -------

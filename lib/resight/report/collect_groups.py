@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from resight.dedup.relating.relation import REVERSED
 from resight.report.collect_evidence import add_evidence, add_evidence_of_cuts
 from resight.report.groups import INDIRECT, Copy, CutPair, Group, Groups
 from resight.report.sections import Missing, Photo, Section
@@ -81,6 +82,8 @@ def describe_group(rows: list[dict], n_images: int, relations: Relations, photos
     for row in rest:
         a, b = sorted((kept["image_id"], row["image_id"]))
         relation, similarity = relations.get((a, b), (INDIRECT, None))
+        if b == row["image_id"]:  # it is read a -> b, and shown as what the copy is to the kept photo
+            relation = REVERSED.get(relation, relation)
         if row["similarity"] is not None:
             similarity = row["similarity"]
         copies.append(Copy(photos[row["image_id"]], relation, similarity, row["reason"] or ""))

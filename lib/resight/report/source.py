@@ -116,10 +116,14 @@ class Source:
         return [run for run in last.values() if not run.dropped]
 
     def threshold(self) -> float | None:
-        """Find the similarity from which on the groups that are shown count photos as copies."""
+        """Find the similarity from which on the groups that are shown count photos as copies.
+
+        None where there are no groups, and where aligned pixels decided.
+        """
         if not self.reader.has(DUPLICATE_GROUPS):
             return None
-        value = self.reader.find(DUPLICATE_GROUPS).settings.get("threshold")
+        settings = self.reader.find(DUPLICATE_GROUPS).settings
+        value = settings.get("threshold") if settings.get("effort", "quick") == "quick" else None
         return None if value is None else float(value)
 
 

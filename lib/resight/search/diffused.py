@@ -4,7 +4,7 @@ Copies of a vector have the score of the image that stands for them; what diffus
 similarity.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -30,8 +30,7 @@ class Scores(NamedTuple):
     """What diffusion gives for a chunk of s queries: a column per query, over ordinals of vectors."""
 
     columns: list[tuple[np.ndarray, np.ndarray]]  # ordinals (m,) int64 ascending, scores (m,) float64
-    iterations: np.ndarray
-    residuals: np.ndarray
+    solved: Sequence[tuple[int | None, float | None]]  # iterations and residual of each
 
 
 def rank_diffused(
@@ -56,8 +55,7 @@ def rank_diffused(
         others = ranking.ordinals != own[i]
         ordinals, found = ranking.ordinals[others][:depth], ranking.scores[others][:depth]
         paths = explain_answer(ordinals[: settings.explain], i, observed, collection)
-        steps, residual = int(scores.iterations[i]), float(scores.residuals[i])
-        yield Answer(ordinals, found, bool(observed.no_support[i]), steps, residual, paths)
+        yield Answer(ordinals, found, bool(observed.no_support[i]), *scores.solved[i], paths)
 
 
 def search_distinct(Q: np.ndarray, X: OpenVectors, *, k: int) -> Lists:
@@ -121,8 +119,7 @@ def score_queries(
     )
     return Scores(
         [by_ordinal(np.flatnonzero(f), f, collection) for f in np.ascontiguousarray(solution.F.T)],
-        solution.iterations,
-        solution.residuals,
+        list(zip(solution.iterations.tolist(), solution.residuals.tolist(), strict=True)),
     )
 
 
@@ -148,22 +145,22 @@ def combine_rows(observed: Observations, collection: Collection) -> Scores:
     F = answer_offline(collection.manifold.rows(np.unique(Y.indices).astype(np.int64)), Y)
     spans = zip(F.indptr[:-1], F.indptr[1:], strict=True)
     columns = [(F.indices[a:b].astype(np.int64), F.data[a:b]) for a, b in spans]
-    nothing = np.zeros(len(columns), np.int64)
-    return Scores(columns, nothing, nothing * 0.0)
+    return Scores(columns, [(None, None)] * len(columns))
 
 
 def score_shortlists(
     lists: Lists, observed: Observations, collection: Collection, settings: SearchSettings
 ) -> Scores:
     """Solve one small system per query, over its nearest images."""
-    Y, columns, steps, residuals = to_places(observed, collection), [], [], []
+    Y, columns, solved = to_places(observed, collection), [], []
     graph = collection.nodes
     slice_graph = graph.affinity_among if settings.renormalise else partial(slice_matrix, graph.S)
     for i in range(Y.shape[1]):
         nearest = lists[1][lists[0][i] : lists[0][i + 1]][: settings.shortlist]
         places = collection.places[nearest]
         places = places[places >= 0]
-        y = Y[:, [i]].toarray()[places]
+        entries = slice(Y.indptr[i], Y.indptr[i + 1])
+        y = pick_entries(Y.indices[entries], Y.data[entries], places)[:, np.newaxis]
         solution = solve_truncated(
             slice_graph(places),
             np.arange(len(places)),
@@ -174,9 +171,17 @@ def score_shortlists(
         )
         f = solution.F[:, 0]
         columns.append((collection.ordinals[places[f != 0]], f[f != 0]))
-        steps.append(solution.iterations[0])
-        residuals.append(solution.residuals[0])
-    return Scores(columns, np.array(steps, np.int64), np.array(residuals))
+        solved.append((int(solution.iterations[0]), float(solution.residuals[0])))
+    return Scores(columns, solved)
+
+
+def pick_entries(nodes: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Give the value of each of ``wanted`` (t,), different ones; 0 where ``nodes`` (m,) do not name it."""
+    order, picked = np.argsort(wanted), np.zeros(len(wanted))
+    at = np.searchsorted(wanted, nodes, sorter=order)
+    there = np.append(wanted[order], -1)[at] == nodes
+    picked[order[at[there]]] = values[there]
+    return picked
 
 
 def spread_to_copies(

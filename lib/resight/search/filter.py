@@ -13,7 +13,7 @@ from resight.config import SettingError
 from resight.features.fitting.sample import IMAGE_COLUMNS, parse_conditions
 from resight.knn.matrix import OpenVectors
 
-Filter = str | Sequence[str] | Mapping[str, str | Sequence[str]]
+Filter = str | Sequence[str] | Mapping[str, str | int | Sequence[str | int]]
 Conditions = Mapping[str, Sequence[str]]
 
 
@@ -22,11 +22,12 @@ def parse_filter(filter: Filter) -> Conditions:
 
     >>> parse_filter(["format=png", "format=jpeg", "split=test"])
     {'format': ['png', 'jpeg'], 'split': ['test']}
-    >>> parse_filter({"format": "png"})
-    {'format': ['png']}
+    >>> parse_filter({"format": "png", "width": [640, 800]})
+    {'format': ['png'], 'width': ['640', '800']}
     """
     if isinstance(filter, Mapping):
-        return {column: [v] if isinstance(v, str) else list(v) for column, v in filter.items()}
+        values = {column: [v] if isinstance(v, str | int) else v for column, v in filter.items()}
+        return {column: [str(value) for value in some] for column, some in values.items()}
     try:
         return parse_conditions([filter] if isinstance(filter, str) else filter)
     except ValueError as error:
@@ -35,7 +36,7 @@ def parse_filter(filter: Filter) -> Conditions:
 
 def columns_of(conditions: Conditions) -> list[str]:
     """List the columns of `IMAGES` that `allow_images` reads."""
-    return ["image_id", *{column if column in IMAGE_COLUMNS else "extra" for column in conditions}]
+    return [*{"image_id", *(column if column in IMAGE_COLUMNS else "extra" for column in conditions)}]
 
 
 def allow_images(images: Iterable[pa.RecordBatch], conditions: Conditions, X: OpenVectors) -> np.ndarray:
@@ -46,7 +47,8 @@ def allow_images(images: Iterable[pa.RecordBatch], conditions: Conditions, X: Op
     images : iterable of RecordBatch
         Rows of `IMAGES` with `columns_of` the conditions, in any order.
     conditions : mapping
-        Allowed values by column; a column that is none of `IMAGE_COLUMNS` is one of the manifest.
+        Allowed values by column, whole numbers as they are written; a column that is none of
+        `IMAGE_COLUMNS` is one of the manifest.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def allow_images(images: Iterable[pa.RecordBatch], conditions: Conditions, X: Op
         kept = np.ones(batch.num_rows, bool)
         for name, values in conditions.items():
             is_own = name in IMAGE_COLUMNS
-            column = batch[name] if is_own else pc.map_lookup(batch["extra"], name, "first")
+            column = batch[name].cast("string") if is_own else pc.map_lookup(batch["extra"], name, "first")
             kept &= pc.is_in(column, pa.array(values, pa.string())).to_numpy(zero_copy_only=False)
         ordinals = X.ordinal_of(batch["image_id"].to_numpy()[kept])
         allowed[ordinals[ordinals >= 0]] = True

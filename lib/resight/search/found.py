@@ -16,7 +16,7 @@ class Found(NamedTuple):
     ``query`` counts from 0 in the order of asking; ``region_ix`` is the region that adds most to the score
     where diffusion over regions reached the image, else null. ``queries`` has query, status, error,
     no_support (the graph has nothing near the query: similarity alone ranks), iterations and residual of the
-    solver. A query whose status is not ok has no results.
+    solver, null where nothing was solved. A query whose status is not ok has no results.
     """
 
     results: pa.Table

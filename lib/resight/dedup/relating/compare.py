@@ -64,8 +64,10 @@ class Compared(NamedTuple):
 def compare_views(a: View, b: View, H: np.ndarray) -> Compared:
     """Compare two photos under ``H`` (3, 3), pixels of a -> pixels of b of the views."""
     shares = measure_overlaps(H, a.frame, b.frame)
+    if min(shares) <= 0:  # also where the map has no inverse
+        return Compared(*shares)
     aligned = align_pixels(a.luma, b.luma, FROM_CENTRE @ H @ TO_CENTRE, side=SIDE)
-    if aligned is None or min(shares) <= 0:
+    if aligned is None:
         return Compared(*shares)
     return compare_aligned(aligned)._replace(overlap_a=shares[0], overlap_b=shares[1])
 

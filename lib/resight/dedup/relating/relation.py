@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Relation"]
+__all__ = ["REVERSED", "Relation"]
 
 REVERSED = {"crop": "contains", "contains": "crop"}
 NAN = float("nan")

@@ -9,7 +9,9 @@ from resight.tables import IMAGES
 
 __all__ = ["IMAGE_COLUMNS", "parse_conditions"]
 
-IMAGE_COLUMNS = tuple(field.name for field in IMAGES.schema if pa.types.is_string(field.type))
+IMAGE_COLUMNS = tuple(  # of texts and of whole numbers, which are compared as written
+    field.name for field in IMAGES.schema if pa.types.is_string(field.type) or pa.types.is_integer(field.type)
+)
 
 
 def parse_conditions(conditions: Iterable[str]) -> Mapping[str, list[str]]:

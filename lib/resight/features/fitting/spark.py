@@ -21,7 +21,9 @@ GROUPS = 8  # tasks, and matrices that reach the driver: 8 x 13 MB at 1,280 dime
 def select_images(images: DataFrame, allowed: Mapping[str, Sequence[str]]) -> DataFrame:
     """Keep the `IMAGES` rows whose columns, or manifest columns, have one of the values allowed."""
     for name, values in allowed.items():
-        column = sf.col(name) if name in IMAGE_COLUMNS else sf.try_element_at("extra", sf.lit(name))
+        column = (
+            sf.col(name).cast("string") if name in IMAGE_COLUMNS else sf.try_element_at("extra", sf.lit(name))
+        )
         images = images.where(column.isin(*values))
     return images
 
