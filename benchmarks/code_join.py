@@ -30,8 +30,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "lib"))
 from resight.hashing.learned import fit_itq  # noqa: E402
 from resight.hashing.perceptual import BITS, hash_pixels  # noqa: E402
-from resight.hashing.plan import choose_plan  # noqa: E402
-from resight.hashing.spark import find_code_pairs  # noqa: E402
+from resight.hashing.plan import SHUFFLED, choose_plan  # noqa: E402
+from resight.hashing.spark import join_codes  # noqa: E402
 from resight.session import read_spark_conf, start_session  # noqa: E402
 
 SAMPLE, EVERY, BLOCK = 50_000, 100, 50_000
@@ -85,8 +85,8 @@ def join(spark, folder, n, n_bits, radius):
     memory = TreeMemory()
     memory.start()
     started = time.perf_counter()
-    plan = choose_plan(n, n_bits, radius)
-    pairs = find_code_pairs(spark.read.parquet(f"file:{folder}"), radius=radius, plan=plan)
+    plan = choose_plan(n, n_bits, radius, lookup=SHUFFLED)
+    pairs = join_codes(spark.read.parquet(f"file:{folder}"), radius=radius, plan=plan).pairs
     out = folder.parent / "pairs"
     pairs.write.mode("overwrite").parquet(f"file:{out}")
     seconds = time.perf_counter() - started

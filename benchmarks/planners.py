@@ -27,8 +27,8 @@ from resight.codebook.kmeans import fit_centroids
 from resight.codebook.plan import choose_fit
 from resight.codebook.spark import Sample, step_over_tasks
 from resight.diffusion.plan import count_bytes
-from resight.hashing.plan import Plan, choose_plan
-from resight.hashing.spark import find_code_pairs
+from resight.hashing.plan import SHUFFLED, Plan, choose_plan
+from resight.hashing.spark import join_codes
 from resight.job import Options
 from resight.jobs.build_graph import GraphConfig
 from resight.jobs.build_graph import main as build_graph
@@ -114,12 +114,12 @@ def measure_codes(spark, sizes):
         codes[n // 2 :] = codes[: n - n // 2] ^ np.array([1, *[0] * 7], np.uint8)
         table = pa.table({"image_id": np.arange(n), "turn": pa.array([0] * n, pa.int32())})
         frame = spark.createDataFrame(table.append_column("code", vectors_to_arrow(codes))).cache()
-        plan = choose_plan(n, 64, RADIUS)
+        plan = choose_plan(n, 64, RADIUS, lookup=SHUFFLED)
         print(f"pairs of {n} codes: {'scan' if plan.is_scan else f'{len(plan.bounds)} equal parts'}")
         other = choose_plan(10**7, 64, RADIUS) if plan.is_scan else Plan()
         counts = []
         for name, way in (("chosen", plan), ("the other way", other)):
-            pairs = find_code_pairs(frame, radius=RADIUS, plan=way)
+            pairs = join_codes(frame, radius=RADIUS, plan=way).pairs
             counts.append(timed(name, pairs.count))
         assert counts[0] == counts[1] >= n // 2, counts
 

@@ -30,7 +30,9 @@ BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("dedup.py", ["--originals", "100"], ["--originals", "8", "--kinds", "easy", "--efforts", "standard"]),
     ("code_join.py", [], ["--n", "20000"]),
     ("planners.py", [], ["--n", "2000", "--asking", "300", "--codes", "300", "5000"]),
+    ("discovery.py", [], ["--n", "40", "--pairs", "2"]),
     ("mutated_files.py", [], ["--files", "200"]),
+    ("training.py", [], ["--n", "20", "--longer-side", "96", "--steps", "3", "--pairs", "2"]),
     ("kill.py", [], ["--instants", "1", "--extractor", "colour"]),
 )
 NAMES = sorted({name for name, _, _ in BENCHMARKS})

@@ -56,6 +56,11 @@ class AuditConfig(Config, frozen=True):
         if self.judge and files.local_path(self.judge) is None:
             raise ValueError(f"judge: {self.judge} lies on a remote store; give a path on this machine")
 
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """What networks are built with: the planted copies are described."""
+        return ("timm",)
+
     def check(self) -> None:
         """Read the judgements, and look whether the list would overwrite some."""
         judged_version(self)

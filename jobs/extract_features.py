@@ -18,11 +18,13 @@ from resight.context import LossError
 from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
+from resight.features.trained import ROLE, resolve_backbone
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.images.ingest import load_decoder
 from resight.job import Input, job
 from resight.store import TableStore, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES, Table
+from resight.workspace import Run
 
 GPU_AMOUNT = "spark.task.resource.gpu.amount"
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
@@ -49,11 +51,21 @@ class ExtractConfig(ExtractSettings, frozen=True):
         if self.descriptors and not self.whitening:
             raise ValueError("descriptors: name the whitening that is applied to them")
 
+    @property
+    def network(self) -> str:
+        """Build of the trained network that the backbone names, or ""."""
+        return self.backbone if self.is_named and not (self.is_colour or self.descriptors) else ""
+
     def weights_digest(self) -> str:
-        """Hash the weights of the network."""
+        """Hash the weights of the network; a trained one is told by the build that made it."""
         from resight.features.backbones import weights_sha256
 
         return "" if self.is_colour or self.descriptors else weights_sha256(self.extractor_settings())
+
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """What networks are built with."""
+        return () if self.is_colour or self.descriptors else ("timm",)
 
     def check(self) -> None:
         """Look for the weight file, and whether the network can be loaded."""
@@ -77,6 +89,22 @@ class ExtractConfig(ExtractSettings, frozen=True):
         return f"{kind}-{self.whitening}" if self.whitening else kind
 
 
+def is_network(run: Run) -> bool:
+    """Whether a build of models is a trained network."""
+    return run.job == "train-network"
+
+
+NETWORK = Input(
+    MODELS,
+    "network",
+    when=lambda conf: bool(conf.network),
+    kind=is_network,
+    how="--backbone lite0",
+    role=ROLE,
+    option="backbone",
+)
+
+
 @job(
     "extract-features",
     ExtractConfig,
@@ -84,6 +112,7 @@ class ExtractConfig(ExtractSettings, frozen=True):
         IMAGES,
         SOURCES,
         Input(MODELS, "whitening", optional=True, newest=False),
+        NETWORK,
         Input(GLOBAL_DESCRIPTORS, "descriptors", optional=True, newest=False),
     ),
     writes=(GLOBAL_DESCRIPTORS, REGION_DESCRIPTORS),
@@ -142,7 +171,9 @@ def describe_images(
 ) -> DataFrame:
     """Run the extractor over images, in chunks that survive kills."""
     models = (whitening,) if whitening else ()
-    work = ExtractWork(conf.extractor_settings(), conf.dtype, models, conf.weights_digest())
+    parents = {key: run.build_id for key, run in store.run.inputs.items()}
+    settings, sha256 = resolve_backbone(store.reader, conf.extractor_settings(), parents)
+    work = ExtractWork(settings, conf.dtype, models, sha256 or conf.weights_digest())
     store.note(**arithmetic(store, conf))
     return run_extraction(
         store, stale, work, rescue_images, schema=DESCRIBED, chunk_size=conf.chunk_size, label=main.name

@@ -1,5 +1,6 @@
 """Give every image its bits: hashes of its pixels in eight positions, or a learned code of its descriptor."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 from pyspark.sql import DataFrame
@@ -12,17 +13,21 @@ from resight.hashing.spark import encode_descriptors, fit_hash, hash_images
 from resight.hashing.work import MISSING
 from resight.job import Input, job
 from resight.store import TableStore, spark_schema
-from resight.tables import CODES, GLOBAL_DESCRIPTORS, IMAGES, MODELS, PREVIEWS
+from resight.tables import CODES, DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS, IMAGES, MODELS, PREVIEWS
 
 KEYS = ["image_id", "content_hash"]
+PAIR = ["image_a", "image_b"]
 
 
 class HashConfig(Config, frozen=True):
     """Settings of ``hash-images``."""
 
     kind: Annotated[
-        Literal["pixels", "lsh", "pcah", "pca_rr", "itq", "rba", "kmh", "pq"],
-        Meta(description="pixels: hashes of the preview; else a hash function fitted on descriptors"),
+        Literal["pixels", "lsh", "pcah", "pca_rr", "itq", "rba", "kmh", "pq", "rbmh", "deephash"],
+        Meta(
+            description="pixels: hashes of the preview; else a hash function fitted on descriptors: rbmh is "
+            "a Boltzmann machine, deephash a stack of them that is tuned by pairs"
+        ),
     ] = "pixels"
     kinds: Annotated[
         tuple[Literal["ahash", "dhash", "phash", "whash", "pdq"], ...],
@@ -32,6 +37,17 @@ class HashConfig(Config, frozen=True):
         str, Meta(description="learned kinds: build of the descriptors; default: the newest")
     ] = ""
     bits: Annotated[int, Meta(ge=8, multiple_of=8, description="learned kinds: of a code")] = 256
+    layers: Annotated[
+        tuple[Annotated[int, Meta(ge=8, multiple_of=8)], ...],
+        Meta(description="deephash: units of the layers below the last; default: one of twice the bits"),
+    ] = ()
+    duplicates: Annotated[
+        str,
+        Meta(
+            description="deephash: build of find-duplicates whose pairs match; default: each image and one "
+            "of its nearest"
+        ),
+    ] = ""
     sample: Annotated[int, Meta(ge=2, description="descriptors that are fitted on, drawn by hash")] = 50_000
     seed: Annotated[int, Meta(ge=0, description="of the sample and of random directions")] = 0
 
@@ -41,6 +57,9 @@ class HashConfig(Config, frozen=True):
             raise ValueError("kinds: one is named twice")
         if self.descriptors and self.kind == "pixels":
             raise ValueError("descriptors: only with a --kind that is fitted, such as itq")
+        for name in ("layers", "duplicates"):
+            if getattr(self, name) and self.kind != "deephash":
+                raise ValueError(f"{name}: only with --kind deephash")
 
     def build_name(self) -> str:
         """Name the build by its codes, such as ``itq256``."""
@@ -64,6 +83,7 @@ def of_vectors(conf: HashConfig) -> bool:
         IMAGES,
         Input(PREVIEWS, when=of_pixels),
         Input(GLOBAL_DESCRIPTORS, "descriptors", when=of_vectors),
+        Input(DUPLICATE_PAIRS, "duplicates", optional=True, newest=False, when=of_vectors),
     ),
     writes=(CODES, MODELS),
 )
@@ -106,17 +126,28 @@ def encode_vectors(store: TableStore, conf: HashConfig, stale: DataFrame) -> Dat
     descriptors, dtype = store.read(GLOBAL_DESCRIPTORS), store.properties(GLOBAL_DESCRIPTORS)["dtype"]
     fitted = store.previous(MODELS)
     if fitted is None:
-        usable = descriptors.where("status = 'ok'").select("image_id", "vector")
-        sampled = sample_rows(usable, ["image_id"], sample=conf.sample, seed=conf.seed)
-        try:
-            model = fit_hash(sampled, conf.kind, conf.bits, dtype=dtype, seed=conf.seed).to_bytes()
-        except ValueError as error:
-            raise SettingError(f"bits: {error}") from None
+        model = fit_model(store, conf, descriptors.where("status = 'ok'"), dtype)
         rows = [("hash", bytearray(model))]
         store.write(MODELS, store.spark.createDataFrame(rows, spark_schema(MODELS)))
     else:
         model = bytes(fitted.collect()[0]["params"])
     return encode_descriptors(descriptors.join(stale, KEYS, "left_semi"), model, dtype=dtype)
+
+
+def fit_model(store: TableStore, conf: HashConfig, usable: DataFrame, dtype: str) -> bytes:
+    """Fit the hash function on a sample of the descriptors, and of pairs that match where there are some."""
+    usable, pairs = usable.select("image_id", "vector"), None
+    sampled = sample_rows(usable, ["image_id"], sample=conf.sample, seed=conf.seed)
+    if conf.duplicates:
+        copies = store.read(DUPLICATE_PAIRS).where("cut is null").select(*PAIR)
+        pairs = store.persist("pairs", sample_rows(copies, PAIR, sample=conf.sample, seed=conf.seed))
+        ends = pairs.select(sf.explode(sf.array(*PAIR)).alias("image_id"))
+        sampled = sampled.unionByName(usable.join(ends, "image_id", "left_semi")).dropDuplicates(["image_id"])
+    fit = partial(fit_hash, dtype=dtype, seed=conf.seed, layers=conf.layers, pairs=pairs)
+    try:
+        return fit(sampled, conf.kind, conf.bits).to_bytes()
+    except ValueError as error:
+        raise SettingError(f"{'duplicates' if conf.duplicates else 'bits'}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from resight.tables import (
     GLOBAL_DESCRIPTORS,
     IMAGES,
     NEIGHBORS,
+    OBJECTS,
+    TRAINING_LOG,
+    TRAINING_POOLS,
 )
 
 REPORTED = (
@@ -26,6 +29,7 @@ REPORTED = (
     Input(NEIGHBORS, optional=True, kind=of_images),
     *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS)),
     *(Input(table, optional=True) for table in (AUDITS, EXPLANATIONS)),
+    *(Input(table, optional=True) for table in (OBJECTS, TRAINING_POOLS, TRAINING_LOG)),
 )
 
 

@@ -126,6 +126,11 @@ class SearchConfig(SearchSettings, frozen=True):
         """Give the part that the kernels know."""
         return SearchSettings(**{name: getattr(self, name) for name in SearchSettings.__struct_fields__})
 
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """What networks are built with, if there are images to describe."""
+        return ("timm",) if self.queries else ()
+
     def check(self) -> None:
         """Look for query images on a local disk."""
         if self.queries and files.local_path(self.queries):

@@ -1,6 +1,7 @@
 """One Spark session for each process of the run, with settings that bring out bugs and start fast."""
 
 import os
+import resource
 import sys
 
 import hypothesis
@@ -8,6 +9,9 @@ import numpy as np
 import pytest
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
+os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # of every Java that starts
+SPACE = 14 << 30  # bytes of addresses of a process: a test that runs wild ends with its name, not the machine
+resource.setrlimit(resource.RLIMIT_AS, (SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
 hypothesis.settings.register_profile(
     "resight", deadline=None, derandomize=True, database=None, max_examples=50
 )  # the same examples in every run, whatever else the machine does
@@ -21,9 +25,10 @@ FAST = {
     "spark.sql.shuffle.partitions": "3",  # not 1: that hides bugs; not 200: slow
     "spark.sql.execution.arrow.maxRecordsPerBatch": "7",  # every test crosses a batch boundary
     "spark.driver.memory": "2g",
-    "spark.driver.extraJavaOptions": (
-        "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
-    ),
+    "spark.sql.codegen.wholeStage": "false",  # to compile the plans of small tables costs more than it saves
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.driver.extraJavaOptions": "-XX:ReservedCodeCacheSize=240m",
+    "spark.executorEnv.RESIGHT_PRELOAD": "timm",
 }
 
 

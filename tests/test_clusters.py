@@ -18,7 +18,6 @@ from tests.pictures import PHOTOS, save_collection, save_photo
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
-SETTINGS = "[extract-features]\nextractor = 'colour'\n[build-graph]\nk = 5\nmax_task_edges = 40\n"
 LOCAL = "spark.master local[2]\nspark.ui.enabled false\nspark.sql.shuffle.partitions 2\n"
 
 

@@ -36,6 +36,21 @@ def test_a_run_over_vectors_hashes_and_compares_no_pixels(tmp_path):
     assert planned[-1][1].effort == "quick"
 
 
+def test_a_thorough_run_makes_an_index_and_asks_it_before_copies_are_looked_for(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[find-duplicates]\neffort = 'thorough'\ntop = 7\n")
+    planned = plan_jobs("x", "find-duplicates", "", file)
+    flow = ["ingest-images", "extract-features", "extract-local-features", "fit-model", "build-index"]
+    assert names(planned) == [*flow, "build-graph", "hash-images", "search", "find-duplicates"]
+    ranking, found = planned[-2][1], planned[-1]
+    assert (ranking.method, ranking.queries_from, ranking.depth) == ("asmk", "collection", 7)
+    assert planned[3][1].kind == "codebook"
+    assert name_inputs(*found, {"results": "r", "queries": "r"}).results == "r"
+    assert "build-index" not in names(plan_jobs("x", "hash-images", "", file))
+    file.write_text("[find-duplicates]\neffort = 'thorough'\nresults = 'mine'\n")
+    assert "build-index" not in names(plan_jobs("x", "find-duplicates", "", file))
+
+
 def test_an_input_is_named_only_where_the_settings_read_it():
     hashed, conf = plan_jobs("x", "hash-images", "", None)[-1]
     made = {"global_descriptors": "d", "codes": "c", "neighbors": "n"}

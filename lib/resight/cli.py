@@ -78,7 +78,7 @@ def run_job(declared: Job, conf: Config, parsed: argparse.Namespace) -> int:
 
     begun, options = time.monotonic(), options_of(parsed)
     check_early(conf, parsed)
-    with open_store(parsed, create=declared.name == "ingest-images") as store:
+    with open_store(parsed, [conf], create=declared.name == "ingest-images") as store:
         outcomes = [declared(store, conf, options)]
     log.info("%s", summary_table(outcomes))
     report_outcomes(outcomes, time.monotonic() - begun, as_line=parsed.json)

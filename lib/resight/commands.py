@@ -30,6 +30,11 @@ OPTIONAL = {  # run when settings are given
     "diffuse",
     "audit-duplicates",
     "verify-pairs",
+    "mine-pairs",
+    "train-network",
+    "propagate-labels",
+    "clean-labels",
+    "discover-objects",
     "evaluate",
 }
 
@@ -42,7 +47,8 @@ def run_command(words: list[str]) -> int:
             "file with one table per job, such as [extract-features]. Run it again after an interruption or",
             "when images came: only what changed is computed. fit-model runs when it has a table: then the",
             "descriptors are whitened by what it fits, and the later jobs work on these. A codebook whitens",
-            "nothing, it is for build-index; a run that fits both has two tables [[fit-model]].",
+            "nothing, it is for build-index; a run that fits both has two tables [[fit-model]]. The effort",
+            "thorough of find-duplicates has keypoints, a codebook, an index and a search of it made before.",
         ]
     )
     parser = base_parser("run", text)
@@ -59,7 +65,7 @@ def run_command(words: list[str]) -> int:
         check_early(conf, parsed)
     begun, outcomes = time.monotonic(), list[Outcome]()
     made: dict[str, str] = {}
-    with open_store(parsed, create=True) as store:
+    with open_store(parsed, [conf for _, conf in planned], create=True) as store:
         for declared, conf in planned:
             log.info("%s ...", declared.name)
             outcome = declared(store, name_inputs(declared, conf, made), options)
@@ -73,6 +79,33 @@ def run_command(words: list[str]) -> int:
 
 def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> list[tuple[Job, Config]]:
     """Choose the jobs of a run, with their settings checked; `SettingError` names job and key."""
+    tables, fits = read_tables(file)
+    given: dict[str, dict[str, Any]] = {name: dict(tables.get(name, {})) for name in JOBS}
+    given["ingest-images"]["source"] = source
+    if not given["search"].get("queries"):
+        given["search"].setdefault("queries_from", "collection")
+    if ground_truth:
+        given["evaluate"]["ground_truth"] = ground_truth
+    optional, planned, chosen = OPTIONAL, [], JOBS[: JOBS.index(until) + 1]
+    if given["ingest-images"].get("kind") == "vectors":  # there are no pixels to hash and to compare
+        given["find-duplicates"].setdefault("effort", "quick")
+        optional = OPTIONAL | {"hash-images"}
+    ranking = rank_collection(given["find-duplicates"]) if "find-duplicates" in chosen else {}
+    if ranking:  # keypoints, a codebook and an index for it
+        optional = optional - {"extract-local-features", "build-index"}
+        fits = fits if any(fit.get("kind") == "codebook" for fit in fits) else [*fits, {"kind": "codebook"}]
+    for name in chosen:
+        if name == "fit-model":
+            planned += plan_fits(fits, file)
+        elif name not in optional or name in tables or given[name]:
+            before = [("search", ranking, set[str]())] if name == "find-duplicates" and ranking else []
+            written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
+            planned += [check_settings(*one, file) for one in [*before, (name, given[name], written)]]
+    return planned
+
+
+def read_tables(file: Path | None) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read the settings of a run: a table per job, and the tables of fit-model, of which there may be two."""
     tables = read_toml(file)
     fits = tables.get("fit-model", [])
     fits = fits if isinstance(fits, list) else [fits]
@@ -83,23 +116,15 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
     unknown = sorted(set(tables) - set(JOBS))
     if unknown:
         raise SettingError(f"{file}: [{unknown[0]}] is no job; the jobs are: {', '.join(JOBS)}")
-    given: dict[str, dict[str, Any]] = {name: dict(tables.get(name, {})) for name in JOBS}
-    given["ingest-images"]["source"] = source
-    if not given["search"].get("queries"):
-        given["search"].setdefault("queries_from", "collection")
-    if ground_truth:
-        given["evaluate"]["ground_truth"] = ground_truth
-    optional, planned = OPTIONAL, []
-    if given["ingest-images"].get("kind") == "vectors":  # there are no pixels to hash and to compare
-        given["find-duplicates"].setdefault("effort", "quick")
-        optional = OPTIONAL | {"hash-images"}
-    for name in JOBS[: JOBS.index(until) + 1]:
-        if name == "fit-model":
-            planned += plan_fits(fits, file)
-        elif name not in optional or name in tables or given[name]:
-            written = {key for key, value in tables.get(name, {}).items() if given[name][key] is value}
-            planned.append(check_settings(name, given[name], written, file))
-    return planned
+    return tables, fits
+
+
+def rank_collection(given: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings of the search that ``find-duplicates`` reads when it is thorough, else none."""
+    kinds = given.get("candidates") or ["keypoints"]
+    if given.get("effort") != "thorough" or given.get("results") or "keypoints" not in kinds:
+        return {}
+    return {"method": "asmk", "queries_from": "collection", "depth": given.get("top", 20)}
 
 
 def plan_fits(fits: list[dict[str, Any]], file: Path | None) -> list[tuple[Job, Config]]:

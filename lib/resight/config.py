@@ -51,6 +51,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Propose a name for the build, such as ``lite0-gem``; "" for the job's own name."""
         return ""
 
+    @property
+    def preload(self) -> tuple[str, ...]:
+        """Modules that the job's Python workers need and that take seconds to import (`resight.workers`)."""
+        return ()
+
     def check(self) -> None:
         """Look for the local files that the settings name: called before Spark and before a run's first job.
 

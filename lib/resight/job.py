@@ -37,6 +37,11 @@ JOBS = (  # in the order in which data flows
     "audit-duplicates",
     "search",
     "verify-pairs",
+    "discover-objects",
+    "mine-pairs",
+    "train-network",
+    "propagate-labels",
+    "clean-labels",
     "evaluate",
     "report",
 )
@@ -61,6 +66,7 @@ class Input:
     kind: Callable[[Run], bool] = bool  # which builds will do
     how: str = ""  # options of the job that writes it, for the hint where it is missing
     role: str = ""
+    option: str = ""  # that gives the name, where it is not called like the setting
 
     @property
     def key(self) -> str:
@@ -242,7 +248,7 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
         try:
             chosen[wanted.key] = workspace.find_build(table, build, wanted.kind)
         except SettingError as error:
-            option = f"--{wanted.setting}: " if wanted.setting else ""
+            option = f"--{wanted.option or wanted.setting}: " if wanted.setting else ""
             jobs = {name: load_job(name) for name in JOBS}
             wrote = {name: other for name, other in jobs.items() if any(t is table for t in other.writes)}
             makers = [name for name, other in wrote.items() if other.config.takes(wanted.how)]

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,11 +27,19 @@ def check_early(conf: Config, parsed: argparse.Namespace) -> None:
 
 
 @contextmanager
-def open_store(parsed: argparse.Namespace, *, create: bool = False) -> Iterator[TableStore]:
-    """Give a store whose session starts lazily and is stopped at the end if it was started here."""
+def open_store(
+    parsed: argparse.Namespace, confs: Sequence[Config], *, create: bool = False
+) -> Iterator[TableStore]:
+    """Give a store whose session starts lazily and is stopped at the end if it was started here.
+
+    The session's Python workers begin with what the jobs of ``confs`` need.
+    """
     from resight.session import read_spark_conf, start_session
 
     settings = read_spark_conf(parsed.spark_conf) if parsed.spark_conf else {}
+    modules = sorted({name for conf in confs for name in conf.preload})
+    if modules and "spark.task.resource.gpu.amount" not in settings:  # no fork once CUDA was asked for
+        settings = {"spark.executorEnv.RESIGHT_PRELOAD": ",".join(modules)} | settings
     if not sys.stderr.isatty():
         settings = {"spark.ui.showConsoleProgress": "false"} | settings
     workspace = Workspace.open(parsed.workspace, parsed.format, create=create)

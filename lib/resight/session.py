@@ -31,6 +31,7 @@ DEFAULTS = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "1000",
     "spark.sql.parquet.compression.codec": "zstd",
     "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.python.daemon.module": "resight.workers.spark",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.interval": "3s",
     "spark.scheduler.barrier.maxConcurrentTasksCheck.maxFailures": "2",
 }

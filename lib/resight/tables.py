@@ -379,6 +379,131 @@ METRICS = computed(
     },
     "A figure of quality, of one query or over many.",
 )
+TRAINING_POOLS = computed(
+    "training_pools",
+    "anchor item role source",
+    {
+        "anchor": pa.int64(),  # an image_id, like item
+        "item": pa.int64(),
+        "role": pa.string(),  # positive, negative; an item never has both for one anchor
+        "source": pa.string(),  # manifold, verified, reconstruction
+        "reason": pa.string(),  # what makes the item one of the pool, in words
+        "rank": pa.int32(),  # among those of the anchor, role and source, the first to be used first, from 0
+        "score": pa.float32(),  # manifold similarity of anchor and item; null: not computed
+        "similarity": pa.float32(),  # of their descriptors; null: not computed
+        "n_common": pa.int32(),  # points of a reconstruction, or inliers, that both share
+        "overlap": pa.float32(),  # n_common / points of the anchor
+        "scale": pa.float32(),  # how much larger things are in one of them, at least 1
+        "anchor_weight": pa.float64(),  # of the anchor: stationary probability of a random walk, or 1
+        "component_id": pa.int64(),  # of the anchor: component of the graph, or number of the 3D model
+        "split": pa.string(),  # train, validation
+    },
+    "An image that an anchor may be trained with: to be near it (positive) or far from it (negative).",
+)
+TRAINING_TUPLES = computed(
+    "training_tuples",
+    "anchor positive negative",
+    {
+        "anchor": pa.int64(),  # an image_id, like positive and negative
+        "positive": pa.int64(),
+        "negative": pa.int64(),  # one row for each negative of (anchor, positive)
+        "rank": pa.int32(),  # of the negative among those of (anchor, positive), the nearest first, from 0
+        "source": pa.string(),  # of the positive: manifold, verified, reconstruction
+        "weight": pa.float32(),  # of the positive, with mean 1 over the (anchor, positive) pairs of a build
+        "positive_score": pa.float32(),  # manifold similarity; null: not computed
+        "positive_similarity": pa.float32(),  # of descriptors; null: not computed
+        "negative_similarity": pa.float32(),
+        "component_id": pa.int64(),  # of the anchor
+        "split": pa.string(),  # train, validation; no image is in tuples of both
+    },
+    "An anchor with an image of the same thing and one of another thing, to train a network with.",
+)
+DUPLICATE_LIMITS = computed(
+    "duplicate_limits",
+    "reason kind part key",
+    {
+        "reason": pa.string(),  # max_bucket: codes that share a part; completed: linked images
+        "kind": pa.string(),  # of the codes, else empty
+        "part": pa.int32(),  # of the codes, counted twice, see `resight.hashing.buckets`; else 0
+        "key": pa.int64(),  # value of the part, or the component of linked images
+        "n_images": pa.int64(),  # in the bucket, on its larger side, or linked
+        "n_pairs": pa.int64(),  # that were not compared there; another part, or a list, may have given some
+    },
+    "Pairs that a limit of find-duplicates left out, counted where they are too many to compare.",
+)
+SALIENCY_MAPS = computed(
+    "saliency_maps",
+    "image_id",
+    {
+        "image_id": pa.int64(),
+        "content_hash": pa.string(),
+        "height": pa.int32(),  # of the maps, in cells
+        "width": pa.int32(),
+        "features": pa.binary(),  # (height, width) float32: what an image has of its own
+        "objects": pa.binary(),  # (height, width) float32: of that, what recurs in the collection
+        "n_regions": pa.int32(),  # boxes found in the latter; 0: nothing recurs
+    }
+    | STATUS,
+    "Where an image shows what other images show too.",
+)
+OBJECTS = computed(
+    "objects",
+    "object_id",
+    {
+        "object_id": pa.int64(),
+        "n_images": pa.int32(),
+        "n_instances": pa.int32(),  # boxes; an image may show an object several times
+        "score": pa.float64(),  # sum over its images of the best score
+    },
+    "Something that recurs in the collection; by n_images, then score, the most frequent come first.",
+)
+OBJECT_INSTANCES = computed(
+    "object_instances",
+    "object_id image_id region_ix",
+    {"object_id": pa.int64(), "image_id": pa.int64(), "region_ix": pa.int32()}
+    | BOX
+    | {"score": pa.float32()},  # mean object saliency inside the box
+    "A box of an image that shows an object, in pixels of the upright image.",
+)
+TRAINING_LOG = computed(
+    "training_log",
+    "epoch step",
+    {
+        "epoch": pa.int32(),  # from 1; 0: before the training
+        "step": pa.int32(),  # of the epoch, from 1
+        "loss": pa.float64(),  # per tuple, before the step
+        "learning_rate": pa.float64(),
+        "p": pa.float64(),  # exponent of GeM after the step; null of another pooling
+        "map": pa.float64(),  # on the validation, at the last step of an epoch; null elsewhere
+    },
+    "A step of the training of a network.",
+)
+IMAGE_LABELS = computed(
+    "image_labels",
+    "image_id",
+    {
+        "image_id": pa.int64(),
+        "label": pa.string(),  # given, or propagated; null where no label reaches
+        "is_given": pa.bool_(),
+        "propagated": pa.string(),  # what the graph says, also where the label is given
+        "certainty": pa.float32(),  # 0 to 1; 1 of a given label
+        "margin": pa.float32(),  # share of the label in what reaches the image, less that of the second
+        "weight": pa.float32(),  # of the image in a training: certainty times the weight of its class
+    },
+    "The label of an image, known or spread over the graph.",
+)
+LABEL_RELEVANCES = computed(
+    "label_relevances",
+    "image_id label",
+    {
+        "image_id": pa.int64(),
+        "label": pa.string(),
+        "is_clean": pa.bool_(),  # somebody has looked at it
+        "relevance": pa.float32(),  # 0 to 1; 1 of a clean label; null where the class could not be cleaned
+        "status": pa.string(),  # of the class: ok, no_noisy, no_clean, no_clean_edges, collapsed
+    },
+    "How far a label of an image is to be believed.",
+)
 
 NAMED = pa.map_(pa.string(), pa.string())
 RUNS = pa.schema(  # the committed runs, which are files and no table, as `Reader.runs_table` gives them

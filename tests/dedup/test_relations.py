@@ -51,6 +51,13 @@ def test_a_view_from_elsewhere_with_other_things_around_is_the_same_scene():
     assert relate(SCENE, view).relation == "same_scene"
 
 
+def test_different_things_on_one_ground_are_no_copies():
+    one, other = draw_scene(21), draw_scene(21)
+    middle = np.s_[40:200, 60:260]
+    one[middle], other[middle] = SCENE[middle], 255 - SCENE[middle]
+    assert relate(one, other).relation in ("same_scene", "composite")
+
+
 def test_small_and_large_copies_are_found():
     large = warp_scene(SCENE, turn(0, 4, (1.5, 1.5)), (1280, 960))
     found = relate(large, save_jpeg(SCENE[::2, ::2]))

@@ -12,7 +12,9 @@ from resight.features.settings import ExtractSettings
     [
         ({"backbone": "timm:resnet18"}, "weights"),
         ({"weights": "resnet18.pth"}, "weights"),
-        ({"backbone": "resnet18"}, "backbone"),
+        ({"backbone": "resnet:18"}, "backbone"),
+        ({"p": 0.0}, "p"),
+        ({"p": 0.5}, "p"),
         ({"scales": (1.0, 0.01)}, "scales"),
         ({"scales": ()}, "scales"),
         ({"longer_side": 20, "scales": (0.5,)}, "longer_side"),
@@ -24,7 +26,6 @@ from resight.features.settings import ExtractSettings
         ({"extractor": "colour", "scales": (1.0, 0.5)}, "scales"),
         ({"pixel_mean": (0.5,)}, "pixel_mean"),
         ({"pixel_std": (0.5, 0.0, 0.5)}, "pixel_std"),
-        ({"p": 0.5}, "p"),
         ({"levels": 0}, "levels"),
     ],
 )

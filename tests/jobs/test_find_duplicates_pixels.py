@@ -1,4 +1,4 @@
-"""Copies by their pixels, from files to groups: relations, groups, a collection that grows."""
+"""Copies by their pixels, from files to groups: relations, groups, a delivery against an archive."""
 
 import cv2
 import numpy as np
@@ -32,44 +32,41 @@ PHOTOS = {
     "other": OTHER,
     "stranger": draw_scene(9, width=320, height=240),
 }
-CONF = DuplicatesConfig(candidate_similarity=-1.0, max_side=320)
+DELIVERED = {"turned": np.rot90(SCENE, -1), "flipped": OTHER[:, ::-1]}  # of codes that no other photo has
+WIDE = {"candidate_bits": 0.49, "max_side": 320}  # by codes, most photos are candidates of each other
+CONF = DuplicatesConfig(**WIDE)
 FAMILY = {"scene", "again", "small", "mirrored", "cropped"}
 
 
-def save_photo(folder, name, pixels):
-    assert cv2.imwrite(str(folder / f"{name}.png"), np.ascontiguousarray(pixels[:, :, ::-1]))
+def save_photos(folder, photos):
+    folder.mkdir()
+    for name, pixels in photos.items():
+        assert cv2.imwrite(str(folder / f"{name}.png"), np.ascontiguousarray(pixels[:, :, ::-1]))
+    return str(folder)
 
 
-def run_until_graph(store, folder):
-    ingest(store, IngestConfig(source=str(folder)))
-    hash_images(store, HashConfig(kinds=("phash",)))
-    describe(store, ExtractConfig(extractor="colour"))
-    build_graph(store, GraphConfig(k=9))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    for name, pixels in PHOTOS.items():
-        save_photo(folder, name, pixels)
-    return folder
+def take_in(store, source, name):
+    """Ingest a source and hash its photos: neither descriptors nor a graph."""
+    ingest(store, IngestConfig(source=source, source_id=name))
+    hash_images(store, HashConfig(kinds=("phash", "dhash")))
 
 
 @pytest.fixture(scope="module")
-def store(spark, folder, tmp_path_factory):
-    store = TableStore(Workspace.open(str(tmp_path_factory.mktemp("w")), "parquet", create=True), spark)
-    run_until_graph(store, folder)
+def store(spark, tmp_path_factory):
+    root = tmp_path_factory.mktemp("w")
+    store = TableStore(Workspace.open(str(root / "workspace"), "parquet", create=True), spark)
+    take_in(store, save_photos(root / "photos", PHOTOS), "archive")
     return store
 
 
-def read_tables(store):
+def read_rows(store, table):
+    """Pairs of names and what the table says of them."""
     listed = store.reader.read(IMAGES, columns=["image_id", "uri"]).to_pylist()
     names = {row["image_id"]: row["uri"].removesuffix(".png") for row in listed}
-    pairs = {
-        (names[r["image_a"]], names[r["image_b"]]): r for r in store.reader.read(DUPLICATE_PAIRS).to_pylist()
-    }
-    groups = {names[r["image_id"]]: r for r in store.reader.read(DUPLICATE_GROUPS).to_pylist()}
-    return pairs, groups
+    rows = store.reader.read(table).to_pylist()
+    if table is DUPLICATE_GROUPS:
+        return {names[row["image_id"]]: row for row in rows}
+    return {(names[row["image_a"]], names[row["image_b"]]): row for row in rows}
 
 
 def relation_of(pairs, a, b):
@@ -80,9 +77,9 @@ def relation_of(pairs, a, b):
     return (forth + back or [None])[0]
 
 
-def test_pixels_name_the_pairs_and_groups_and_only_new_ones_are_compared_again(store, folder):
+def test_pixels_name_the_pairs_and_groups_without_a_graph(store):
     outcome = find_duplicates(store, CONF)
-    pairs, groups = read_tables(store)
+    pairs, groups = (read_rows(store, table) for table in (DUPLICATE_PAIRS, DUPLICATE_GROUPS))
     whole = next(name for name in ("scene", "again") if relation_of(pairs, name, "small"))
     expected = {"small": "near", "mirrored": "mirrored", "cropped": "contains", "pasted": "composite"}
     assert {name: relation_of(pairs, whole, name) for name in expected} == expected
@@ -92,23 +89,52 @@ def test_pixels_name_the_pairs_and_groups_and_only_new_ones_are_compared_again(s
     assert set(groups) == FAMILY
     assert [row["keep"] for row in groups.values()].count(True) == 1
     assert all(row["cut"] for row in pairs.values() if row["relation"] == "composite")
-    assert outcome.notes["compared"] == outcome.notes["candidates"] == 21  # of seven pictures
+    n_candidates = len(read_rows(store, DUPLICATE_CANDIDATES))
+    assert outcome.notes["compared"] == outcome.notes["candidates"] == n_candidates
+    assert 15 < n_candidates <= 21  # of seven pictures
     assert find_duplicates(store, CONF).state == "unchanged"
 
-    before = {(r["image_a"], r["image_b"]): r for r in store.reader.read(DUPLICATE_CANDIDATES).to_pylist()}
-    save_photo(folder, "turned", np.rot90(SCENE, -1))
-    run_until_graph(store, folder)
-    outcome = find_duplicates(store, CONF)
-    pairs, groups = read_tables(store)
-    assert relation_of(pairs, whole, "turned") == "turned"
-    assert set(groups) == FAMILY | {"turned"}
-    assert outcome.notes["compared"] == 7
-    after = {(r["image_a"], r["image_b"]): r for r in store.reader.read(DUPLICATE_CANDIDATES).to_pylist()}
-    assert len(after) == 28
-    assert {pair: after[pair] for pair in before} == before
+
+def test_a_delivery_is_compared_with_all_and_the_archive_not_again(store, tmp_path):
+    before = read_rows(store, DUPLICATE_CANDIDATES)
+    take_in(store, save_photos(tmp_path / "delivery", DELIVERED), "delivery")
+    whole = find_duplicates(store, CONF)
+    after, pairs = read_rows(store, DUPLICATE_CANDIDATES), read_rows(store, DUPLICATE_PAIRS)
+    assert set(read_rows(store, DUPLICATE_GROUPS)) == FAMILY | {"turned", "other", "flipped"}
+    assert whole.notes["compared"] == len(set(after) - set(before)) > 8
+    assert {pair: after[pair] for pair in listed(before)} == listed(before)
+
+    conf = {"new": ("delivery",), "against": ("source_id=archive",), "also_thresholds": (1.0,)}
+    part = find_duplicates(store, DuplicatesConfig(**WIDE, **conf, filter=("format=png",)))
+    candidates, found = read_rows(store, DUPLICATE_CANDIDATES), read_rows(store, DUPLICATE_PAIRS)
+    assert all(DELIVERED.keys() & {*pair} for pair in [*candidates, *found])
+    expected = {pair for pair in listed(after) if DELIVERED.keys() & {*pair}}
+    assert set(listed(candidates)) == expected
+    assert part.notes["compared"] == len(candidates)
+    assert evidence(found, expected) == evidence(pairs, expected)
+    assert len(evidence(found, expected)) > 4
+    assert part.notes["codes_compared"] < whole.notes["codes_compared"] / 2
+    assert part.notes["thresholds"]["1"]["pairs"] < len(found)
+    assert part.notes["thresholds"]["1"]["largest"] <= 2
+    assert set(read_rows(store, DUPLICATE_GROUPS)) > {"turned", "other", "flipped"}
+
+
+def listed(candidates):
+    """Those that codes gave; others are compared as the best photo of a group is."""
+    return {pair: row for pair, row in candidates.items() if row["found_by"] == "codes"}
+
+
+def evidence(pairs, chosen):
+    """What chosen pairs say, apart from their groups."""
+    dropped = {"build_id", "group_id", "cut"}
+    return {
+        pair: {k: v for k, v in pairs[pair].items() if k not in dropped} for pair in chosen & pairs.keys()
+    }
 
 
 def test_quick_counts_the_groups_at_further_thresholds(store):
+    describe(store, ExtractConfig(extractor="colour"))
+    build_graph(store, GraphConfig(k=9))
     conf = DuplicatesConfig(effort="quick", threshold=0.999, also_thresholds=(0.01,))
     outcome = find_duplicates(store, conf)
     counted = outcome.notes["thresholds"]["0.01"]
@@ -124,7 +150,11 @@ def test_quick_counts_the_groups_at_further_thresholds(store):
         ({"threshold": 0.9}, "threshold: only with --effort quick"),
         ({"keep": ["split:train"]}, "needs --splits"),
         ({"also_thresholds": [0.0]}, "similarities from 0 to 1"),
-        ({"also_thresholds": [0.5]}, "only with --effort quick"),
+        ({"also_thresholds": [0.5]}, "from --min-agreement up"),
+        ({"against": ["x"]}, "against: only with --new"),
+        ({"candidates": ["keypoints"]}, "keypoints only with --effort thorough"),
+        ({"effort": "quick", "candidates": ["codes"]}, "candidates: only with --effort"),
+        ({"filter": ["split"]}, "filter: 'split' is not of the form column=value"),
     ],
 )
 def test_settings_that_do_not_belong_together_are_refused(settings, message):
@@ -132,6 +162,15 @@ def test_settings_that_do_not_belong_together_are_refused(settings, message):
         DuplicatesConfig.from_mapping(settings)
 
 
-def test_thorough_asks_for_a_ranking_of_the_collection(store):
-    with pytest.raises(SettingError, match=r"resight search --method asmk --queries-from collection"):
-        find_duplicates(store, DuplicatesConfig(effort="thorough"))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"effort": "thorough"}, r"resight search --method asmk --queries-from collection"),
+        ({"candidates": ("descriptors",), "graph": "none"}, r"--graph: no build of 'neighbors'"),
+        ({"new": ("nowhere",)}, r"--new: nowhere is no source and no column=value; sources: archive \("),
+        ({"new": ("format=bmp",)}, r"--new: no image of the collection is one of format=bmp"),
+    ],
+)
+def test_what_is_missing_is_named(store, settings, message):
+    with pytest.raises(SettingError, match=message):
+        find_duplicates(store, DuplicatesConfig(**settings))

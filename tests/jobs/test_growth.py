@@ -29,19 +29,19 @@ def bring(store, file, names, X):
     return build_graph(store, CONF, ACCEPT)
 
 
-def open_store(spark, folder, table_format):
-    return TableStore(Workspace.open(str(folder), table_format, create=True), spark)
+def open_store(spark, folder):
+    return TableStore(Workspace.open(str(folder), "parquet", create=True), spark)
 
 
 def test_images_that_come_and_go_change_only_their_lists(spark, tmp_path):
     X = planted(np.random.default_rng(2), k=20, m=6, n_distractors=40, n_copies=8, d=12).vectors
     names = np.array([f"{i:03d}" for i in range(len(X))])
-    grown = open_store(spark, tmp_path / "grown", "delta")
+    grown = open_store(spark, tmp_path / "grown")
     bring(grown, tmp_path / "a.parquet", names[2:150].tolist(), X[2:150])
     file = tmp_path / "a.parquet"
     outcome = bring(grown, file, names[3:].tolist(), X[3:])
     assert outcome.run.notes["lists"] == "renew"
-    anew = open_store(spark, tmp_path / "anew", "parquet")
+    anew = open_store(spark, tmp_path / "anew")
     bring(anew, file, names[3:].tolist(), X[3:])
     gone = {n["node_id"] for n in grown.reader.read(NODES).to_pylist() if n["status"] == "missing"}
     assert len(gone) == 1  # the image that left stays known, as one without a vector

@@ -23,14 +23,15 @@ from tests.pictures import save_collection, save_photo
 PIXELS = HashConfig(kinds=("dhash", "pdq"))
 
 
-@pytest.fixture
-def photos(tmp_path):
-    return save_collection(tmp_path / "photos", ("china", "coffee", "flower"))
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return save_collection(tmp_path_factory.mktemp("photos"), ("china", "coffee", "flower"))
 
 
-@pytest.fixture
-def store(spark, tmp_path, photos):
-    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+@pytest.fixture(scope="module")
+def store(spark, tmp_path_factory, photos):
+    root = tmp_path_factory.mktemp("w")
+    store = TableStore(Workspace.open(str(root), "parquet", create=True), spark)
     ingest(store, IngestConfig(source=str(photos)))
     return store
 
@@ -68,15 +69,15 @@ def test_descriptors_are_encoded_by_a_model_that_growth_does_not_change(store, p
     extract(store, ExtractConfig(extractor="colour", dtype="float32"), Options(name="colour"))
     conf = HashConfig(kind="itq", bits=8, descriptors="colour")
     outcome = hash_images(store, conf)
-    assert (outcome.name, outcome.run.outputs["codes"].n_rows) == ("itq8", 3)
+    assert (outcome.name, outcome.run.outputs["codes"].n_rows) == ("itq8", 2)
     stored = store.reader.read(MODELS)["params"][0].as_py()
     rows = store.reader.read(GLOBAL_DESCRIPTORS).sort_by("image_id")
     X = arrow_to_vectors(rows["vector"], "float32")
     assert HashModel.from_bytes(stored).to_bytes() == fit_itq(X, 8).to_bytes()
-    save_photo("rocket", photos / "rocket.jpg")
+    save_photo("coffee", photos / "coffee again.jpg")
     ingest(store, IngestConfig(source=str(photos)))
     extract(store, ExtractConfig(extractor="colour", dtype="float32"))
-    assert hash_images(store, conf).run.outputs["codes"].n_rows == 4
+    assert hash_images(store, conf).run.outputs["codes"].n_rows == 3
     assert store.reader.read(MODELS)["params"][0].as_py() == stored
     found = store.reader.read(CODES).sort_by("image_id")
     X = arrow_to_vectors(store.reader.read(GLOBAL_DESCRIPTORS).sort_by("image_id")["vector"], "float32")
@@ -90,3 +91,7 @@ def test_wrong_settings_are_refused():
         HashConfig.from_mapping({"kinds": ["pdq", "pdq"]})
     with pytest.raises(SettingError, match=r"^descriptors: only with"):
         HashConfig.from_mapping({"descriptors": "x"})
+    with pytest.raises(SettingError, match=r"^layers: only with --kind deephash"):
+        HashConfig.from_mapping({"kind": "rbmh", "layers": [64]})
+    with pytest.raises(SettingError, match=r"^duplicates: only with --kind deephash"):
+        HashConfig.from_mapping({"kind": "itq", "duplicates": "d"})

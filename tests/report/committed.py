@@ -29,8 +29,8 @@ class Committed:
         self.workspace = Workspace.open(str(root), "parquet", create=True)
         self.sequence = 0
 
-    def commit(self, job: str, *parts: tuple[Table, dict[str, list] | pa.Table], **facts) -> None:
-        """Write the tables of one run and commit it as a build of its own."""
+    def commit(self, job: str, *parts: tuple[Table, dict[str, list] | pa.Table], **facts) -> str:
+        """Write the tables of one run and commit it as a build of its own, whose id is given."""
         self.sequence += 1
         build = f"{job}-{self.sequence}" if any(t.has_builds for t, _ in parts) else COLLECTION
         outputs = {}
@@ -51,9 +51,12 @@ class Committed:
             started_at=MOMENT,
             committed_at=MOMENT.replace(minute=30 + self.sequence),
             seconds=facts.get("seconds", 1.0),
+            parents=facts.get("parents", {}),
+            notes=facts.get("notes", {}),
             **settings,
         )
         self.workspace.commit(run)
+        return build
 
     @property
     def reader(self) -> Reader:

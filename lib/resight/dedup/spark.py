@@ -24,8 +24,9 @@ from resight.dedup.export import REMOVABLE
 from resight.dedup.keep import KEEP_COLUMNS, LOG_SLACK, Criterion
 from resight.dedup.pairs import COPIES, is_saturated, select_pairs
 from resight.dedup.relating.relation import REVERSED
+from resight.dedup.scope.spark import keep_new
 
-FACTS = ("image_id", "content_hash", "pixel_hash", "n_pixels")
+FACTS = ("image_id", "content_hash", "pixel_hash", "n_pixels", "is_new")
 
 
 def represent_copies(images: DataFrame, policy: Sequence[Criterion]) -> DataFrame:
@@ -34,16 +35,17 @@ def represent_copies(images: DataFrame, policy: Sequence[Criterion]) -> DataFram
     Images of equal bytes or equal pixels form a class; the one that ``policy`` keeps represents it.
     Removed images and images whose status is not ok are left out. Adds ``n_pixels``,
     ``representative`` (bigint) and ``facts`` of the representative (a struct of `FACTS`). ``images`` may
-    have a column ``split``.
+    have a column ``split``, and ``is_new``: of two images that are not new nothing is asked.
     """
     alone = sf.concat(sf.lit("image "), sf.col("image_id"))
-    if "split" not in images.columns:
-        images = images.withColumn("split", sf.lit(None).cast("string"))
+    for name, value in (("split", sf.lit(None).cast("string")), ("is_new", sf.lit(True))):
+        images = images if name in images.columns else images.withColumn(name, value)
     live = images.where("removed_at is null and status = 'ok'").select(
         *KEEP_COLUMNS,
         "content_hash",
         "pixel_hash",
         (sf.col("width").cast("long") * sf.col("height")).alias("n_pixels"),
+        "is_new",
     )
     same_bytes = Window.partitionBy(sf.coalesce("content_hash", alone))
     pixels = sf.min("pixel_hash").over(same_bytes)  # one value even if decoders differed
@@ -79,18 +81,23 @@ def keep_columns(policy: Sequence[Criterion]) -> list[Column]:
     return [*columns, sf.col("image_id").asc()]
 
 
-def find_pairs(copies: DataFrame, neighbors: DataFrame, *, threshold: float) -> DataFrame:
+def find_pairs(
+    copies: DataFrame, neighbors: DataFrame, *, threshold: float, is_partial: bool = False
+) -> DataFrame:
     """Find exact, same-pixel and near pairs: ``copies`` and `NEIGHBORS` rows to pair rows.
 
     A class of copies is a star: each of its images is paired with its representative only. Near
-    pairs are between representatives. Columns ``image_a``, ``image_b``, ``relation``,
+    pairs are between representatives. One of a pair is new; ``is_partial`` says that some images are
+    not, so that only what touches new ones is moved. Columns ``image_a``, ``image_b``, ``relation``,
     ``similarity``, ``size_ratio``.
     """
     facts = sf.col("facts")
     listed = select_near(neighbors, threshold=threshold)
+    listed = keep_new(listed, copies) if is_partial else listed
     a = copies.select(sf.col("image_id").alias("image_a"), facts.alias("left"))
     b = copies.select(sf.col("image_id").alias("image_b"), facts.alias("right"))
-    near = listed.join(a, "image_a").join(b, "image_b").where("left.image_id != right.image_id")
+    near = listed.join(a, "image_a").join(b, "image_b")
+    near = near.where("left.image_id != right.image_id and (left.is_new or right.is_new)")
     linked = list_stars(copies).unionByName(
         near.select("left", "right", "similarity").withColumn("star", sf.lit(False))
     )
@@ -99,7 +106,7 @@ def find_pairs(copies: DataFrame, neighbors: DataFrame, *, threshold: float) -> 
 
 def list_stars(copies: DataFrame) -> DataFrame:
     """Pair every image of a class with its representative: rows for `relate_images`."""
-    linked = copies.where("image_id != representative").select(
+    linked = copies.where("image_id != representative and (is_new or facts.is_new)").select(
         sf.struct(*FACTS).alias("left"),
         sf.col("facts").alias("right"),
         sf.lit(1.0).cast("float").alias("similarity"),

@@ -16,15 +16,17 @@ class Plan(NamedTuple):
 
 
 def count_bytes(n: int, nnz: int, n_queries: int) -> tuple[int, int]:
-    """Count the bytes of a graph's rows and of the five vectors of each query solved together (float64).
+    """Count the bytes of a graph's rows and of the vectors of each query solved together (float64).
+
+    A solve holds seven: the observation, the answer, its residual, and the four of conjugate gradients.
 
     >>> count_bytes(1_000_000, 13_000_000, 256)
-    (164000000, 640000000)
+    (164000000, 896000000)
     """
     from resight.diffusion.solve import BLOCK_LANES
 
     lanes = min(BLOCK_LANES["float64"], max(n_queries, 1))
-    return 12 * nnz + 8 * n, 5 * 8 * lanes * n
+    return 12 * nnz + 8 * n, 7 * 8 * lanes * n
 
 
 def choose_path(
@@ -53,7 +55,7 @@ def choose_path(
     >>> choose_path(1_000_000, 13_000_000, 256, memory_bytes=4 << 30, n_slots=8)[::2]
     ('replicated', 1)
     >>> choose_path(100_000_000, 1_300_000_000, 256, memory_bytes=16 << 30, n_slots=64)[::2]
-    ('partitioned', 8)
+    ('partitioned', 10)
     >>> choose_path(100_000_000, 1_300_000_000, 256, memory_bytes=16 << 30, n_slots=4).path
     'truncated'
     """

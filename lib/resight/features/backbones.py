@@ -104,7 +104,7 @@ def weights_path(settings: ExtractSettings) -> Path:
 
 def weights_sha256(settings: ExtractSettings) -> str:
     """Hash the weight file (hexadecimal); empty for an extractor without a network."""
-    if settings.is_colour:
+    if settings.is_colour or settings.is_named:
         return ""
     try:
         path = weights_path(settings)
@@ -178,6 +178,8 @@ def build_backbone(settings: ExtractSettings, device: "torch.device", *, half: b
         network, own = networks.load_script(path)
     elif settings.backbone == "lite0":
         network, own = networks.load_lite0(path)
+    elif settings.is_trained:
+        network, own = networks.load_trained(path)
     else:
         network, own = networks.load_timm(settings.backbone.partition(":")[2], path)
     dtype = torch.float16 if half else torch.float32

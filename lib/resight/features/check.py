@@ -31,7 +31,7 @@ def check_network(settings: ExtractSettings) -> None:
         It cannot be loaded, lacks one of ``layers`` or does not run; the message begins with the key.
     """
     known = settings.backbone == "lite0" and settings.layers == ("head",)
-    if settings.is_colour or known or find_spec("torch") is None:
+    if settings.is_colour or settings.is_named or known or find_spec("torch") is None:
         return
     command = [sys.executable, "-m", "resight.features.check"]
     done = subprocess.run(

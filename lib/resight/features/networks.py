@@ -5,6 +5,7 @@ convolution before it where that provably changes nothing.
 """
 
 import copy
+import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +19,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from resight.config import SettingError
 
-__all__ = ["Head", "fold_norms", "load_lite0", "load_script", "load_timm"]
+__all__ = [
+    "Head",
+    "build_timm",
+    "fold_norms",
+    "load_lite0",
+    "load_script",
+    "load_timm",
+    "load_trained",
+    "pack_network",
+    "read_lite0",
+    "read_trained",
+]
 
 LITE0 = ((127 / 255,) * 3, (128 / 255,) * 3)  # the embedded network sees (x - 127) / 128
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -52,7 +64,12 @@ def load_script(path: Path) -> tuple[nn.Module, Normalisation]:
 
 
 def load_lite0(path: Path) -> tuple[nn.Module, Normalisation]:
-    """Load the embedded EfficientNet-Lite0: its package's weights under timm's names.
+    """Load the embedded EfficientNet-Lite0."""
+    return fold_norms(Head(read_lite0(path)).eval()), LITE0
+
+
+def read_lite0(path: Path) -> nn.Module:
+    """Build an EfficientNet-Lite0 from its package's weights under timm's names.
 
     Both list the same tensors in the order of the forward pass.
     """
@@ -61,25 +78,67 @@ def load_lite0(path: Path) -> tuple[nn.Module, Normalisation]:
     if [t.shape for t in own.values()] != [t.shape for t in given.values()]:
         raise SettingError(f"backbone: {path} does not hold an EfficientNet-Lite0")
     body.load_state_dict(dict(zip(own, given.values(), strict=True)))
-    return fold_norms(Head(body).eval()), LITE0
+    return body
 
 
 def load_timm(name: str, path: Path) -> tuple[nn.Module, Normalisation]:
     """Load a timm model by name with the user's weights; its classifier is not needed."""
+    body, own = build_timm(name, read_weights(path), path)
+    return fold_norms(Head(body).eval()), own
+
+
+def build_timm(name: str, weights: dict[str, Tensor], path: Path) -> tuple[nn.Module, Normalisation]:
+    """Build a timm model with the weights of the file ``path``, without a classifier."""
     if not timm.is_model(name):
         raise SettingError(f"backbone: timm has no model {name!r}")
     body: Any = timm.create_model(name, num_classes=0)
     if hasattr(body, "dynamic_img_size"):  # transformers: any size, filled up to whole patches
         body = timm.create_model(name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True)
     try:
-        missing, _ = body.load_state_dict(read_weights(path), strict=False)
+        missing, _ = body.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # tensors of other shapes
         why = " ".join(str(error).split())[:300]
         raise SettingError(f"weights: {path} is of another network than {name}: {why}") from None
     if missing:
         raise SettingError(f"weights: {path} lacks {len(missing)} tensors, first {missing[0]}")
     config = body.pretrained_cfg
-    return fold_norms(Head(body).eval()), (config["mean"], config["std"])
+    return body, (config["mean"], config["std"])
+
+
+def load_trained(path: Path) -> tuple[nn.Module, Normalisation]:
+    """Load a network that ``train-network`` wrote."""
+    body, own, _ = read_trained(path)
+    return fold_norms(Head(body).eval()), own
+
+
+def read_trained(path: Path) -> tuple[nn.Module, Normalisation, dict[str, Any]]:
+    """Build the network of a file of ``train-network``, with what the file says of it (`pack_network`)."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})["resight"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        why = f": {first_line(error)}" if isinstance(error, OSError) else ""
+        raise SettingError(f"backbone: {path} holds no network of train-network{why}") from None
+    body, _ = build_timm(facts["architecture"], weights, path)
+    return body, (facts["mean"], facts["std"]), facts
+
+
+def pack_network(body: nn.Module, facts: dict[str, Any]) -> bytes:
+    """Pack a timm model with the ``facts`` that build it again (architecture, mean, std) and others.
+
+    The same weights and facts give the same bytes: they are all under one name, as names have no order.
+    """
+    from safetensors.torch import save
+
+    kept = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in body.state_dict().items()
+        if not name.startswith("classifier.")
+    }
+    return save(kept, {"resight": json.dumps(facts, sort_keys=True)})
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

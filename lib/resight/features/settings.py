@@ -20,8 +20,9 @@ class ExtractSettings(Config, frozen=True):
     backbone: Annotated[
         str,
         Meta(
-            pattern=r"^(lite0|timm:.+|torchscript:.+)$",
-            description="lite0 (embedded), timm:NAME with weights, or torchscript:URI of its file",
+            pattern=r"^((timm|torchscript|trained):.+|[\w.-]+)$",
+            description="lite0 (embedded), timm:NAME with weights, torchscript:URI of its file, or the build "
+            "of a network that train-network made",
         ),
     ] = "lite0"
     weights: Annotated[
@@ -34,7 +35,7 @@ class ExtractSettings(Config, frozen=True):
     pooling: Annotated[
         Literal["mac", "spoc", "gem", "rmac"], Meta(description="how a map becomes a vector")
     ] = "rmac"
-    p: Annotated[float, Meta(ge=1, le=1000, description="exponent of GeM (1: mean)")] = 3.0
+    p: Annotated[float, Meta(ge=0, le=1000, description="exponent of GeM (1: mean; 0: as trained)")] = 3.0
     levels: Annotated[int, Meta(ge=1, le=8, description="window sizes of R-MAC")] = 3
     rmac_grid: Annotated[
         Literal["quality", "paper"],
@@ -85,6 +86,7 @@ class ExtractSettings(Config, frozen=True):
         """Check what single fields cannot say; the message begins with the key."""
         timm = self.backbone.startswith("timm:")
         for fits, text in (
+            (self.p >= 1 or (self.p == 0 and self.is_named), "p: 1 at least; 0 only for a trained network"),
             (not timm or self.weights, "weights: a timm backbone needs its weight file"),
             (timm or not self.weights, "weights: only a timm backbone takes a weight file"),
             (all(0.05 <= s <= 8 for s in self.scales), "scales: factors from 0.05 to 8"),
@@ -115,14 +117,25 @@ class ExtractSettings(Config, frozen=True):
         return self.backbone.startswith("torchscript:")
 
     @property
+    def is_trained(self) -> bool:
+        """Whether the backbone is a file of ``train-network``."""
+        return self.backbone.startswith("trained:")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the backbone is a build of ``train-network``, whose file has to be found in a workspace."""
+        return self.backbone != "lite0" and ":" not in self.backbone
+
+    @property
     def weights_uri(self) -> str:
         """Path or URI of the user's weight file; empty for what is embedded."""
-        return self.backbone.partition(":")[2] if self.is_script else self.weights
+        in_file = self.is_script or self.is_trained
+        return self.backbone.partition(":")[2] if in_file else self.weights
 
     @property
     def weights_key(self) -> str:
         """The setting that names the weight file."""
-        return "backbone" if self.is_script else "weights"
+        return "weights" if self.backbone.startswith("timm:") else "backbone"
 
     @property
     def is_colour(self) -> bool:
@@ -137,5 +150,6 @@ class ExtractSettings(Config, frozen=True):
 
     def content(self) -> dict[str, Any]:
         """Give what decides the descriptors; a weight file counts by its content, not its path."""
-        backbone = "torchscript" if self.is_script else self.backbone
+        backbone = self.backbone.partition(":")[0] if self.is_script or self.is_trained else self.backbone
+        backbone = "trained" if self.is_named else backbone
         return super().content() | {"backbone": backbone}

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Plan", "choose_plan", "flip_masks", "plan_parts"]
+__all__ = ["SHUFFLED", "Plan", "choose_plan", "flip_masks", "plan_parts"]
 
-LOOKUP = 64  # comparisons of codes that one lookup of a key costs
+LOOKUP = 64  # comparisons of codes that one lookup of a key costs, in one process
+SHUFFLED = 2000  # and in a distributed join, where a key is rows to sort and to send: 500 to 6000 measured
 RANDOM = 4  # what a comparison in a bucket costs over one in a scan
 MAX_LOOKUPS = 4096  # keys of one code
 
@@ -37,13 +38,16 @@ class Plan(NamedTuple):
         parts = zip(self.bounds, self.limits, strict=True)
         return sum(comb(b - a, i) for (a, b), limit in parts for i in range(limit + 1))
 
-    def cost(self, n: int) -> float:
-        """Comparisons per code, roughly, among ``n`` codes whose bits are even and independent."""
+    def cost(self, n: int, lookup: int = LOOKUP) -> float:
+        """Comparisons per code, roughly, among ``n`` codes whose bits are even and independent.
+
+        ``lookup`` is what one key costs, in comparisons.
+        """
         if self.is_scan:
             return float(n)
         parts = zip(self.bounds, self.limits, strict=True)
         chance = sum(comb(b - a, i) / 2.0 ** (b - a) for (a, b), limit in parts for i in range(limit + 1))
-        return LOOKUP * self.n_lookups + RANDOM * n * chance
+        return lookup * self.n_lookups + RANDOM * n * chance
 
 
 def plan_parts(n_bits: int, radius: int, n_parts: int) -> Plan:
@@ -57,8 +61,10 @@ def plan_parts(n_bits: int, radius: int, n_parts: int) -> Plan:
     return Plan(tuple((a, b) for a, b, _ in kept), tuple(limit for *_, limit in kept))
 
 
-def choose_plan(n: int, n_bits: int, radius: int) -> Plan:
+def choose_plan(n: int, n_bits: int, radius: int, *, lookup: int = LOOKUP) -> Plan:
     """Choose the cheapest way to compare ``n`` codes of ``n_bits``: a scan, or the best number of parts.
+
+    ``lookup`` is what one key costs: `LOOKUP` in one process, `SHUFFLED` in a distributed join.
 
     >>> choose_plan(100, 64, 8).is_scan, choose_plan(10**6, 64, 3).is_scan
     (True, False)
@@ -66,7 +72,7 @@ def choose_plan(n: int, n_bits: int, radius: int) -> Plan:
     counts = range(max(1, -(-n_bits // 62)), max(2, n_bits // 4))  # a key fits into a bigint
     plans = [plan_parts(n_bits, radius, m) for m in counts]
     fine = [plan for plan in plans if plan.n_lookups <= MAX_LOOKUPS]
-    return min([Plan(), *fine], key=lambda plan: plan.cost(n))
+    return min([Plan(), *fine], key=lambda plan: plan.cost(n, lookup))
 
 
 def flip_masks(n_bits: int, limit: int) -> np.ndarray:

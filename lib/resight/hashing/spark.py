@@ -1,32 +1,44 @@
 """Codes of images, and the distributed self-join that pairs images of equal or near codes.
 
 The join collapses equal codes to the smallest image id first: the others are paired with it alone (a star).
-Representatives meet in buckets by equal parts of their codes (`resight.hashing.plan`). A large bucket is cut
-into blocks, and every pair of blocks is compared by itself: nothing is left out, no task holds all of it.
+Representatives meet in buckets by equal parts of their codes (`resight.hashing.plan`), which
+`resight.hashing.buckets` measures, cuts into blocks and compares: no task holds all of a large one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight.arrow import arrow_to_vectors
+from resight.hashing.buckets.spark import (
+    FOUND,
+    bucket_codes,
+    limit_buckets,
+    match_buckets,
+    measure_buckets,
+    split_buckets,
+)
 from resight.hashing.kinds import ALL_FITS, CodeModel, read_model
-from resight.hashing.plan import Plan, flip_masks
+from resight.hashing.plan import Plan
 from resight.hashing.work import CODED, encode_vectors, hash_previews
 
-__all__ = ["encode_descriptors", "find_code_pairs", "fit_hash", "hash_images"]
+__all__ = ["CodeJoin", "encode_descriptors", "fit_hash", "hash_images", "join_codes"]
 
 Batches = Iterator[pa.RecordBatch]
 BLOCK = 4096  # codes of one side of a bucket that are compared together
-BINS = 64  # groups of buckets, each compared by one call
-KEYS = ["part", "key", "a_block", "b_block"]
-BUCKETED = "part int, key long, is_held boolean, image_id long, turn int, code binary"
-FOUND = "src long, turn int, dst long, distance int"
+
+
+class CodeJoin(NamedTuple):
+    """A join of codes, as DataFrames."""
+
+    pairs: DataFrame  # image_a, image_b, turn, distance
+    compared: DataFrame  # rows of `measure_buckets`: what is compared
+    left_out: DataFrame  # and what is not, because there are too many codes in one bucket
 
 
 def hash_images(previews: DataFrame, kinds: Sequence[str]) -> DataFrame:
@@ -52,142 +64,111 @@ def encode_descriptors(descriptors: DataFrame, model: bytes, *, dtype: str) -> D
     return rows.mapInArrow(encode_batches, from_arrow_schema(CODED))
 
 
-def fit_hash(sampled: DataFrame, kind: str, n_bits: int, *, dtype: str, seed: int) -> CodeModel:
+def fit_hash(
+    sampled: DataFrame,
+    kind: str,
+    n_bits: int,
+    *,
+    dtype: str,
+    seed: int,
+    layers: Sequence[int] = (),
+    pairs: DataFrame | None = None,
+) -> CodeModel:
     """Fit a hash function on the driver, on a sample (image_id, vector) that fits there.
+
+    ``layers`` and ``pairs`` (image_a, image_b) of matching images of the sample are for the kind deephash.
 
     Raises
     ------
     ValueError
-        The sample is empty, or has fewer dimensions than the kind needs.
+        The sample is empty, or has fewer dimensions or rows than the kind needs.
     """
     rows = sampled.select("image_id", "vector").toArrow().sort_by("image_id")
     if not len(rows):
         raise ValueError("there is no usable descriptor to fit on")
-    return ALL_FITS[kind](arrow_to_vectors(rows["vector"], dtype), n_bits, seed=seed)
+    options: dict[str, Any] = {"layers": layers} if layers else {}
+    if pairs is not None:
+        options["pairs"] = locate_pairs(pairs.toArrow(), rows["image_id"].to_numpy())
+    return ALL_FITS[kind](arrow_to_vectors(rows["vector"], dtype), n_bits, seed=seed, **options)
 
 
-def find_code_pairs(codes: DataFrame, *, radius: int, plan: Plan, block: int = BLOCK) -> DataFrame:
+def locate_pairs(pairs: pa.Table, image_ids: np.ndarray) -> np.ndarray:
+    """Give the rows (p, 2) int64 of pairs (image_a, image_b) in sorted ids; pairs without a row fall away."""
+    pairs = pairs.sort_by([("image_a", "ascending"), ("image_b", "ascending")])
+    ids = np.column_stack([pairs["image_a"].to_numpy(), pairs["image_b"].to_numpy()])
+    at = np.minimum(np.searchsorted(image_ids, ids), len(image_ids) - 1)
+    return at[(image_ids[at] == ids).all(axis=1)].astype(np.int64)
+
+
+def join_codes(
+    codes: DataFrame,
+    *,
+    radius: int,
+    plan: Plan,
+    block: int = BLOCK,
+    top: int = 0,
+    max_bucket: int = 0,
+    hold: Callable[[DataFrame], DataFrame] = lambda frame: frame,
+) -> CodeJoin:
     """Pair images whose codes of one kind differ in at most ``radius`` bits in some position.
 
     Parameters
     ----------
     codes : DataFrame
         ``image_id, turn, code``, of one length, position 0 for every image. Further positions are compared
-        with position 0 of other images.
+        with position 0 of other images. With a column ``is_new`` (boolean, one value for an image), two
+        images of which none is new are neither compared nor paired.
     radius : int
         Greatest distance.
     plan : Plan
         By `choose_plan`; every one gives the same pairs.
     block : int
         Codes of a bucket that are compared together.
+    top : int
+        Pairs of each image, the nearest first, ties by the other's id; a pair needs to be among those of one
+        of its images. 0: all.
+    max_bucket : int
+        Codes of a bucket, on one side, beyond which nothing in it is compared; 0: any number.
+    hold : callable
+        Keeps the sizes of the buckets, which several steps need.
 
     Returns
     -------
-    DataFrame
-        ``image_a, image_b, turn, distance``, image_a < image_b, each once: image_a in position ``turn`` is
-        like image_b. All pairs of representatives within the radius, and each image with its representative.
+    CodeJoin
+        Pairs have image_a < image_b, each once: image_a in position ``turn`` is like image_b. All pairs of
+        representatives within the radius, and each image with its representative.
     """
-    upright = codes.where("turn = 0").select("image_id", "code")
-    classes = upright.groupBy("code").agg(sf.min("image_id").alias("first"))
-    owned = upright.join(classes, "code").select("image_id", "first")
-    star = owned.where("image_id != first").select(
-        sf.col("first").alias("src"), sf.lit(0).alias("turn"), sf.col("image_id").alias("dst")
+    if "is_new" not in codes.columns:
+        codes = codes.withColumn("is_new", sf.lit(True))
+    upright = codes.where("turn = 0").select("image_id", "code", "is_new")
+    best = sf.min_by(sf.struct("image_id", "is_new"), "image_id").alias("first")
+    owned = upright.join(upright.groupBy("code").agg(best), "code")
+    others = owned.where("image_id != first.image_id and (is_new or first.is_new)")
+    star = others.select(
+        sf.col("first.image_id").alias("src"), sf.lit(0).alias("turn"), sf.col("image_id").alias("dst")
     )
-    kept = codes.join(owned.where("image_id = first"), "image_id", "left_semi")
-    asked = kept.groupBy("image_id", "code").agg(sf.min("turn").alias("turn"))
-    buckets = asked.select("image_id", "turn", "code").mapInArrow(bucket_codes(plan), BUCKETED)
-    near = split_buckets(buckets, block).groupBy("bin").applyInArrow(match_buckets(plan, radius), FOUND)
-    return orient_pairs(near.unionByName(star.withColumn("distance", sf.lit(0))))
-
-
-def bucket_codes(plan: Plan) -> Callable[[Batches], Batches]:
-    """Make the function that puts codes into their buckets: one as held, one for each key as asked."""
-    from resight.hashing.hamming import part_keys, to_words
-
-    parts = [(0, 0, 0)] if plan.is_scan else [(*b, e) for b, e in zip(plan.bounds, plan.limits, strict=True)]
-
-    def bucket(batches: Batches) -> Batches:
-        for batch in batches:
-            if not len(batch):
-                continue
-            words, held = to_words(arrow_to_vectors(batch["code"], "uint8")), batch["turn"].to_numpy() == 0
-            for number, (start, stop, limit) in enumerate(parts):
-                keys = part_keys(words, start, stop) if stop else np.zeros(len(words), np.uint64)
-                yield label_rows(batch.filter(pa.array(held)), number, keys[held], True)
-                for flips in flip_masks(stop - start, limit):
-                    yield label_rows(batch, number, keys ^ flips, False)
-
-    return bucket
-
-
-def label_rows(batch: pa.RecordBatch, part: int, keys: np.ndarray, is_held: bool) -> pa.RecordBatch:
-    """Put the bucket before the rows."""
-    n = len(batch)
-    labels = [pa.array(np.full(n, part, np.int32)), pa.array(keys.view(np.int64))]
-    columns = [*labels, pa.array(np.full(n, is_held)), batch["image_id"], batch["turn"], batch["code"]]
-    names = ["part", "key", "is_held", "image_id", "turn", "code"]
-    return pa.RecordBatch.from_arrays(columns, names=names)
-
-
-def split_buckets(buckets: DataFrame, block: int) -> DataFrame:
-    """Keep the buckets in which codes can meet, cut them into blocks and spread them over bins."""
-    n_blocks = {
-        side: sf.ceil(sf.sum(sf.col("is_held").eqNullSafe(side).cast("int")) / block)
-        for side in (False, True)
-    }
-    sizes = buckets.groupBy("part", "key").agg(
-        n_blocks[False].cast("int").alias("n_a"),
-        n_blocks[True].cast("int").alias("n_b"),
-        sf.count("*").alias("n"),
+    kept = codes.join(owned.where("image_id = first.image_id"), "image_id", "left_semi")
+    asked = kept.groupBy("image_id", "code").agg(
+        sf.min("turn").alias("turn"), sf.first("is_new").alias("is_new")
     )
-    rows = buckets.join(sizes.where("n_a > 0 and n_b > 0 and n > 2"), ["part", "key"])
-    drawn = sf.xxhash64("image_id", "turn")
-    own = sf.pmod(drawn, sf.when(sf.col("is_held"), sf.col("n_b")).otherwise(sf.col("n_a"))).cast("int")
-    others = sf.when(sf.col("is_held"), sf.col("n_a")).otherwise(sf.col("n_b"))
-    met = rows.withColumn("own", own).withColumn("met", sf.explode(sf.sequence(sf.lit(0), others - 1)))
-    placed = met.withColumn("a_block", sf.when(sf.col("is_held"), sf.col("met")).otherwise(sf.col("own")))
-    placed = placed.withColumn("b_block", sf.when(sf.col("is_held"), sf.col("own")).otherwise(sf.col("met")))
-    columns = [*KEYS, "is_held", "image_id", "turn", "code"]
-    return placed.select(sf.pmod(sf.xxhash64(*KEYS), sf.lit(BINS)).cast("int").alias("bin"), *columns)
+    buckets = bucket_codes(asked, plan)
+    sizes = hold(measure_buckets(buckets))
+    limit = 0 if plan.is_scan else max_bucket
+    compared, left_out = limit_buckets(sizes, limit)
+    blocks = split_buckets(buckets, compared, block)
+    matched = match_buckets(plan, radius, top, is_limited=bool(limit))
+    near = blocks.groupBy("bin").applyInArrow(matched, FOUND)
+    near = keep_nearest(near, top) if top else near
+    pairs = orient_pairs(near.unionByName(star.withColumn("distance", sf.lit(0))))
+    return CodeJoin(pairs, compared, left_out)
 
 
-def match_buckets(plan: Plan, radius: int) -> Callable[[pa.Table], pa.Table]:
-    """Make the function that compares the buckets of a bin."""
-    from resight.hashing.hamming import match_runs, to_words
-
-    def match_bin(rows: pa.Table) -> pa.Table:
-        rows = rows.sort_by([(name, "ascending") for name in (*KEYS, "image_id", "turn")])
-        a, b = rows.filter(pc.invert(rows["is_held"])), rows.filter(rows["is_held"])
-        runs = pair_runs(label_buckets(a), label_buckets(b))
-        found = np.zeros((0, 3), np.int64)
-        if len(runs):
-            asked, held = (to_words(arrow_to_vectors(side["code"], "uint8")) for side in (a, b))
-            found = match_runs(asked, held, runs, radius, plan)
-        src, dst = a["image_id"].to_numpy()[found[:, 0]], b["image_id"].to_numpy()[found[:, 1]]
-        turn = a["turn"].to_numpy()[found[:, 0]]
-        kept = np.where(turn == 0, src < dst, src != dst)
-        columns = (src, turn.astype(np.int32), dst, found[:, 2].astype(np.int32))
-        return pa.table([column[kept] for column in columns], names=["src", "turn", "dst", "distance"])
-
-    return match_bin
-
-
-def label_buckets(rows: pa.Table) -> np.ndarray:
-    """Give the bucket (n,) of sorted rows as records that compare in their order."""
-    records = np.empty(len(rows), [(name, np.int64) for name in KEYS])
-    for name in KEYS:
-        records[name] = rows[name].to_numpy()
-    return records
-
-
-def pair_runs(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Give the runs (r, 5) of equal buckets in two sorted arrays of them, with their part."""
-    first, starts_a = np.unique(a, return_index=True)
-    second, starts_b = np.unique(b, return_index=True)
-    shared, i, j = np.intersect1d(first, second, assume_unique=True, return_indices=True)
-    ends_a, ends_b = np.append(starts_a, len(a)), np.append(starts_b, len(b))
-    columns = [ends_a[i], ends_a[i + 1], ends_b[j], ends_b[j + 1], shared["part"]]
-    return np.stack([np.asarray(column, np.int64) for column in columns], axis=1)
+def keep_nearest(found: DataFrame, top: int) -> DataFrame:
+    """Keep the ``top`` nearest of each ``src`` over all bins: what `nearest_found` does in one."""
+    best = found.groupBy("src", "dst").agg(sf.min(sf.struct("distance", "turn")).alias("best"))
+    nearest = Window.partitionBy("src").orderBy("best.distance", "dst")
+    ranked = best.withColumn("place", sf.row_number().over(nearest)).where(sf.col("place") <= top)
+    return ranked.select("src", "best.turn", "dst", "best.distance")
 
 
 def orient_pairs(found: DataFrame) -> DataFrame:

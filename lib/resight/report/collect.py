@@ -18,6 +18,7 @@ from resight.report.collect_audit import collect_audit
 from resight.report.collect_chains import collect_chains
 from resight.report.collect_groups import collect_groups
 from resight.report.failures import Failure, Failures, Reason
+from resight.report.learning.collect import collect_mined, collect_objects, collect_training
 from resight.report.metrics import Metric, Metrics
 from resight.report.neighbours import Histogram, Neighbours, Strip
 from resight.report.numbers import JobRun, Numbers
@@ -268,6 +269,9 @@ COLLECTORS: tuple[Callable[[Source], Section], ...] = (
     collect_neighbours,
     collect_chains,
     collect_histogram,
+    collect_objects,
+    collect_mined,
+    collect_training,
     collect_failures,
     collect_metrics,
 )

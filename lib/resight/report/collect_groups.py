@@ -29,7 +29,9 @@ def collect_groups(source: Source) -> Section:
     groups = [describe_group(parts[g], n, relations, photos) for g, n in n_images.items()]
     cuts, n_cuts = collect_cuts(source)
     shown_cuts = add_evidence_of_cuts(source, cuts)
-    return Groups(add_evidence(source, groups), n_groups=n_groups, cuts=shown_cuts, n_cuts=n_cuts)
+    noted = source.reader.find(DUPLICATE_GROUPS).notes
+    found = add_evidence(source, groups)
+    return Groups(found, n_groups=n_groups, cuts=shown_cuts, n_cuts=n_cuts, notes=noted)
 
 
 def find_largest(source: Source) -> tuple[dict[int, int], int]:

@@ -1,8 +1,9 @@
 """The section of duplicate groups: which photo stays, why, and what the others are to it."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from resight.report.compare import Evidence, render_export, render_tools
 from resight.report.figures import describe_size, draw_photo, draw_uri
@@ -15,6 +16,7 @@ from resight.report.markup import (
     fragment,
 )
 from resight.report.sections import Photo, Thumbnails
+from resight.report.thresholds import read_thresholds, render_left_out, render_thresholds
 
 INDIRECT = "indirect"  # no stored pair with the kept photo
 RELATIONS = {  # relation -> what people read, what it means
@@ -72,6 +74,7 @@ class Groups:
     n_groups: int
     cuts: tuple[CutPair, ...] = ()  # the most alike of ``n_cuts``
     n_cuts: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)  # of the run that made them
     anchor: str = "copies"
     title: str = "Copies"
 
@@ -88,7 +91,7 @@ class Groups:
         if not self.groups:
             words = "No two photos of the collection are copies of each other."
             none = None if self.n_groups else element("p", words, class_="empty")
-            return fragment(none, self.render_rest(), self.render_cuts(thumbnails))
+            return fragment(none, self.render_rest(), self.render_cuts(thumbnails), self.render_notes())
         intro = element(
             "p",
             "The largest groups come first. Inside a group the copies that resemble the kept photo least "
@@ -105,7 +108,13 @@ class Groups:
             element("p", "No group matches the filter.", id="no-match", class_="empty", hidden=True),
             self.render_rest(),
             self.render_cuts(thumbnails),
+            self.render_notes(),
         )
+
+    def render_notes(self) -> Markup:
+        """Draw what the run noted beside the groups."""
+        left_out = render_left_out(self.notes.get("left_out", {}))
+        return fragment(render_thresholds(read_thresholds(self.notes)), left_out)
 
     def render_filter(self) -> Markup:
         """Draw the form that the script shows and obeys; without scripts it stays hidden."""

@@ -10,8 +10,10 @@ import numpy as np
 
 from resight import files
 from resight.config import SettingError
+from resight.discovery import recipe
 from resight.features.photos import Box
 from resight.features.settings import ExtractSettings
+from resight.features.trained import resolve_backbone
 from resight.features.whitening import Whitening
 from resight.knn.copies import to_offsets
 from resight.knn.matrix import OpenVectors, normalize_rows
@@ -80,6 +82,11 @@ def find_recipe(reader: Reader, described: Run) -> Recipe:
     """
     builds, base = reader.workspace.builds(), described
     whitening: tuple[Whitening, ...] = ()
+    if base.job == recipe.JOB:
+        like = find_recipe(reader, builds[base.parents[GLOBAL_DESCRIPTORS.name]])
+        packed = tuple(model.to_bytes() for model in like.whitening)
+        settings, packed = recipe.describe_like_boxes(reader, base, like.settings, packed)
+        return Recipe(settings, tuple(Whitening.from_bytes(params) for params in packed))
     while base.job == "extract-features":
         if base.settings.get("whitening"):
             rows = reader.read(MODELS, base.parents[MODELS.name]).to_pylist()
@@ -88,7 +95,8 @@ def find_recipe(reader: Reader, described: Run) -> Recipe:
         if not base.settings.get("descriptors"):
             names = ExtractSettings.__struct_fields__
             known = {name: value for name, value in base.settings.items() if name in names}
-            return Recipe(ExtractSettings.from_mapping(known), whitening)
+            settings, _ = resolve_backbone(reader, ExtractSettings.from_mapping(known), base.parents)
+            return Recipe(settings, whitening)
         base = builds[base.parents[GLOBAL_DESCRIPTORS.name]]
     raise SettingError(
         f"the descriptors {base.name!r} were made elsewhere, so that images cannot be described: ask with "

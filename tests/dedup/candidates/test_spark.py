@@ -46,8 +46,10 @@ def ends(pairs):
 
 
 def test_codes_pair_near_ones_in_any_position_and_one_photo_many_times_as_a_star(codes):
-    found = ends(pair_codes(codes, share=0.125))
+    pairs, buckets = pair_codes(codes, share=0.125, top=5)
+    found = ends(pairs)
     assert {pair for pair in found if pair[0] < 1000} == {(1, 2)}
+    assert {(row.kind, row.is_left_out) for row in buckets.collect()} == {("phash", False)}
     assert {pair for pair in found if pair[0] >= 1000} == {(MANY[0], i) for i in MANY[1:]}
 
 

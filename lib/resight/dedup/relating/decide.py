@@ -23,6 +23,7 @@ SIDEWAYS = 0.99  # and one seen from the side, as a copy seldom is, but the view
 FEW_BLOCKS = 8  # blocks that can stand for keypoints, where they agree surely
 LEVEL = 8.0  # degrees from which a photo is turned
 ECHO = 0.8  # share of the parts of the frame in which a blend shows each of its photos
+DRAWN = 0.5  # agreement that is left at least where something was drawn over a photo
 FAINT = 0.7  # contrast of what agrees, below which another photo lies over it
 SEAM = 1.9  # from which an outline is an edge
 SCENE = 15  # exact inliers from which two photos show one thing
@@ -87,6 +88,7 @@ def name_relation(a: View, b: View, found: Found, settings: RelateSettings) -> s
     if agrees(found, settings):
         return "composite" if whole and is_faint(compared) else name_copy(found)
     covered = compared.share >= settings.min_share / 2 and compared.median >= settings.min_agreement
+    covered = covered and compared.agreement >= DRAWN  # or the photos have but a ground in common
     if whole and covered and not is_faint(compared):
         return name_copy(found)  # something was drawn over it
     if whole and measure_echo(a, b, found.alignment.transform) >= ECHO:

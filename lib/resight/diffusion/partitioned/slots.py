@@ -10,7 +10,7 @@ Lookup = Callable[[str], str | None]  # a key of Spark's settings to its value, 
 
 
 def count_slots(conf: Lookup) -> int | None:
-    """Count the tasks that run at the same time; None where the settings do not say.
+    """Count the tasks that a barrier stage can run at the same time; None where the settings do not say.
 
     >>> count_slots({"spark.master": "local[4,2]", "spark.task.cpus": "2"}.get)
     2
@@ -21,7 +21,11 @@ def count_slots(conf: Lookup) -> int | None:
     20
     >>> count_slots({"spark.master": "spark://host:7077"}.get) is None
     True
+    >>> count_slots({"spark.master": "yarn", "spark.dynamicAllocation.enabled": "true"}.get)
+    0
     """
+    if is_dynamic(conf):
+        return 0  # Spark refuses barrier stages then
     master, each = conf("spark.master") or "", int(conf("spark.task.cpus") or 1)
     if master == "local":
         return 1 // each
@@ -33,6 +37,11 @@ def count_slots(conf: Lookup) -> int | None:
         return int(found[1]) * (int(found[2]) // each)
     executors, cores = conf("spark.executor.instances"), conf("spark.executor.cores")
     return int(executors) * (int(cores) // each) if executors and cores else None
+
+
+def is_dynamic(conf: Lookup) -> bool:
+    """Whether executors come and go."""
+    return (conf("spark.dynamicAllocation.enabled") or "").lower() == "true"
 
 
 def check_slots(n_ranks: int, conf: Lookup) -> None:
@@ -47,7 +56,7 @@ def check_slots(n_ranks: int, conf: Lookup) -> None:
     Traceback (most recent call last):
     resight.config.SettingError: spark.master: 3 parts need 3 slots at the same time, there are 2; ...
     """
-    if (conf("spark.dynamicAllocation.enabled") or "").lower() == "true":
+    if is_dynamic(conf):
         raise SettingError(
             "spark.dynamicAllocation.enabled: a barrier stage cannot run under dynamic allocation; set it to "
             "false and spark.executor.instances to the number of machines"

@@ -6,7 +6,7 @@ from operator import add
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as sf
 
 from resight.arrow import arrow_to_vectors, vectors_to_arrow
@@ -20,12 +20,18 @@ GROUPS = 8  # tasks, and matrices that reach the driver: 8 x 13 MB at 1,280 dime
 
 def select_images(images: DataFrame, allowed: Mapping[str, Sequence[str]]) -> DataFrame:
     """Keep the `IMAGES` rows whose columns, or manifest columns, have one of the values allowed."""
+    return images.where(allow_values(allowed))
+
+
+def allow_values(allowed: Mapping[str, Sequence[str]]) -> Column:
+    """Give the condition of `select_images`; it may be null where a column is."""
+    condition = sf.lit(True)
     for name, values in allowed.items():
         column = (
             sf.col(name).cast("string") if name in IMAGE_COLUMNS else sf.try_element_at("extra", sf.lit(name))
         )
-        images = images.where(column.isin(*values))
-    return images
+        condition = condition & column.isin(*values)
+    return condition
 
 
 def sample_rows(rows: DataFrame, key: list[str], *, sample: int, seed: int) -> DataFrame:

@@ -1,14 +1,16 @@
 """How query images are described: as the images of a collection were, and keypoints with sizes of photos."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from resight.chunks.work import Rescue, Work
 from resight.config import SettingError
+from resight.discovery import recipe
 from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
 from resight.features.settings import ExtractSettings
+from resight.features.trained import resolve_backbone
 from resight.features.work import DESCRIBED, ExtractWork, read_images, rescue_images
 from resight.images.decode import MAX_PIXELS, DecodeError, open_image
 from resight.reader import Reader
@@ -30,24 +32,35 @@ class Way(NamedTuple):
 def describe_images_like(reader: Reader, described: Run) -> tuple[Way, str]:
     """Give what describes an image as the build ``described`` did, and the dtype of its vectors.
 
-    A build that whitens the vectors of another is followed back to the one that described images.
-
     Raises
     ------
     SettingError
         The descriptors were made elsewhere.
     """
+    work = find_work(reader, described)
+    return Way(work, rescue_images, DESCRIBED), work.dtype
+
+
+def find_work(reader: Reader, described: Run) -> ExtractWork:
+    """Give what described the images of a build, see `describe_images_like`.
+
+    A build that whitens the vectors of another is followed back to the one that described images.
+    """
     builds, base = reader.workspace.builds(), described
     whitening: tuple[bytes, ...] = ()
+    if base.job == recipe.JOB:
+        like = find_work(reader, builds[base.parents[GLOBAL_DESCRIPTORS.name]])
+        settings, whitening = recipe.describe_like_boxes(reader, base, like.settings, like.whitening)
+        return replace(like, settings=settings, whitening=whitening)
     while base.job == "extract-features":
         if base.settings.get("whitening"):
             rows = reader.read(MODELS, base.parents[MODELS.name]).to_pylist()
             whitening = (next(row["params"] for row in rows if row["kind"] == "whitening"), *whitening)
         if not base.settings.get("descriptors"):
             names = ExtractSettings.__struct_fields__
-            settings = {name: value for name, value in base.settings.items() if name in names}
-            work = ExtractWork(ExtractSettings.from_mapping(settings), "float32", whitening)
-            return Way(work, rescue_images, DESCRIBED), work.dtype
+            known = {name: value for name, value in base.settings.items() if name in names}
+            settings, sha256 = resolve_backbone(reader, ExtractSettings.from_mapping(known), base.parents)
+            return ExtractWork(settings, "float32", whitening, sha256)
         base = builds[base.parents[GLOBAL_DESCRIPTORS.name]]
     raise SettingError(
         f"--queries: the descriptors {base.name!r} were made elsewhere, so that query images cannot be "

@@ -16,7 +16,7 @@ __all__ = ["clone_builds", "follow_jobs", "list_builds"]
 
 log = logging.getLogger("resight")
 CLONED = "cloned"  # version of every table of a clone
-FITTING = ("fit-model",)  # a model is never fitted again
+FITTING = ("fit-model", "train-network")  # a model is never fitted again
 
 
 def list_builds(workspace: Workspace, run: Run) -> list[Run]:
@@ -32,7 +32,8 @@ def list_builds(workspace: Workspace, run: Run) -> list[Run]:
     def visit(build_id: str) -> None:
         if build_id in found or build_id not in builds:
             return
-        for parent in builds[build_id].parents.values():
+        made_from = builds[build_id].parents.values() if builds[build_id].job != "train-network" else ()
+        for parent in made_from:  # not what a network was trained on: that is not computed again
             visit(parent)
         found[build_id] = builds[build_id]
 
@@ -66,6 +67,10 @@ def clone_builds(store: TableStore, root: str, builds: Iterable[Run]) -> Workspa
             rows.write.mode("overwrite").parquet(files.spark_uri(folder))
             digest = clone.digest_files(clone.list_files(table, run.build_id, CLONED))
             outputs[name] = msgspec.structs.replace(output, version=CLONED, digest=digest)
+        networks = files.join("shards", f"models-{run.build_id}")  # weights, which lie outside of the tables
+        for name in files.list_files(files.join(store.workspace.root, networks)):
+            weights = files.read_bytes(files.join(store.workspace.root, networks, name))
+            files.write_bytes(files.join(root, networks, name), weights)
         inputs = {key: rename_version(store.workspace, key, seen) for key, seen in run.inputs.items()}
         clone.commit(msgspec.structs.replace(run, sequence=1, outputs=outputs, inputs=inputs))
     return clone
@@ -94,7 +99,7 @@ def pin_inputs(declared: Job, run: Run) -> Config:
     conf = declared.config.from_mapping(run.settings)
     computed = {name: run.settings[name] for name in conf.content()}
     named = {
-        wanted.setting: run.parents[wanted.key]
+        wanted.option or wanted.setting: run.parents[wanted.key]
         for wanted in declared.inputs
         if wanted.setting and wanted.key in run.parents
     }

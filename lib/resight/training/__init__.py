@@ -1,0 +1,1 @@
+"""Training of networks on mined tuples: losses, hard negatives, learned pooling, exact resume."""
