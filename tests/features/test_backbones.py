@@ -121,6 +121,35 @@ def test_torchscript_vectors_pass_unpooled(tmp_path):
     np.testing.assert_allclose(backbone.maps(photo)[0], expected, atol=1e-5)
 
 
+def save_onnx(path, network, axes, shape=(1, 3, 48, 64)):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the older exporter; the newer needs one more package
+        names = {"input_names": ["x"], "dynamic_axes": {"x": axes}}
+        torch.onnx.export(network.eval(), (torch.zeros(shape),), str(path), dynamo=False, **names)
+
+
+@pytest.mark.parametrize("axes", [{0: "b", 2: "h", 3: "w"}, {}], ids=["any shape", "one photo of one shape"])
+def test_onnx_vectors_are_those_of_the_network_that_was_exported(tmp_path, axes):
+    network = nn.Sequential(nn.Conv2d(3, 5, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    save_onnx(tmp_path / "copy.onnx", network, axes)
+    backbone = load_backbone(ExtractSettings(backbone=f"onnx:{tmp_path / 'copy.onnx'}"), device="cpu")
+    photos = np.stack([load_photo(name, (64, 48)) for name in ("coffee.png", "rocket.jpg")])
+    with torch.inference_mode():
+        expected = network(backbone.prepare(photos))
+    np.testing.assert_allclose(backbone.maps(photos)[0], expected, atol=1e-5)
+
+
+def test_onnx_files_that_cannot_be_run_are_refused(tmp_path):
+    (tmp_path / "a.onnx").write_bytes(b"no network")
+    with pytest.raises(SettingError, match=r"backbone: .*a\.onnx holds no ONNX network"):
+        load_backbone(ExtractSettings(backbone=f"onnx:{tmp_path / 'a.onnx'}"), device="cpu")
+    save_onnx(tmp_path / "b.onnx", nn.ReLU(), {}, shape=(2, 3))
+    with pytest.raises(SettingError, match=r"takes tensor\(float\) \[2, 3\], not photos"):
+        load_backbone(ExtractSettings(backbone=f"onnx:{tmp_path / 'b.onnx'}"), device="cpu")
+    with pytest.raises(SettingError, match="layers: TorchScript and ONNX"):
+        ExtractSettings.from_mapping({"backbone": "onnx:a.onnx", "layers": ("block1",)})
+
+
 def test_photos_smaller_than_a_cell_are_filled_up():
     backbone = load_backbone(ExtractSettings(), device="cpu")
     x = backbone.prepare(np.full((1, 1, 256, 3), 255, np.uint8))

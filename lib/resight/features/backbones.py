@@ -174,12 +174,10 @@ def build_backbone(settings: ExtractSettings, device: "torch.device", *, half: b
     from resight.features import networks
 
     path = weights_path(settings)
-    if settings.is_script:
-        network, own = networks.load_script(path)
-    elif settings.backbone == "lite0":
+    if settings.backbone == "lite0":
         network, own = networks.load_lite0(path)
-    elif settings.is_trained:
-        network, own = networks.load_trained(path)
+    elif settings.file_kind:
+        network, own = networks.LOADERS[settings.file_kind](path)
     else:
         network, own = networks.load_timm(settings.backbone.partition(":")[2], path)
     dtype = torch.float16 if half else torch.float32

@@ -1,4 +1,4 @@
-"""Read networks from their files and prepare them for inference: embedded, timm, TorchScript.
+"""Read networks from their files and prepare them for inference: embedded, timm, TorchScript, ONNX.
 
 Weights are read without executing anything from them. Batch normalisation is folded into the
 convolution before it where that provably changes nothing.
@@ -12,6 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import timm
 import torch
 from torch import Tensor, nn
@@ -20,19 +21,19 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from resight.config import SettingError
 
 __all__ = [
+    "LOADERS",
     "Head",
     "build_timm",
     "fold_norms",
     "load_lite0",
-    "load_script",
     "load_timm",
-    "load_trained",
     "pack_network",
     "read_lite0",
     "read_trained",
 ]
 
 LITE0 = ((127 / 255,) * 3, (128 / 255,) * 3)  # the embedded network sees (x - 127) / 128
+FLOATS = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}  # inputs that ONNX files have
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 Normalisation = tuple[Sequence[float], Sequence[float]]  # RGB mean and deviation in 0..1
 
@@ -63,6 +64,49 @@ def load_script(path: Path) -> tuple[nn.Module, Normalisation]:
             ) from None
 
 
+def load_onnx(path: Path) -> tuple[nn.Module, Normalisation]:
+    """Load an ONNX file; of photos (b, 3, h, w) its first output is a map (b, d, h, w) or a vector (b, d)."""
+    return OnnxNetwork(path), IMAGENET
+
+
+class OnnxNetwork(nn.Module):
+    """A network that ONNX Runtime runs, on the CPU unless its build for GPUs is installed.
+
+    A file whose batch size is fixed to 1 gets the photos one by one.
+
+    Raises
+    ------
+    SettingError
+        ONNX Runtime is not installed, or the file holds no network that it can run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError:
+            raise SettingError("backbone: onnx: needs ONNX Runtime: pip install 'resight[onnx]'") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        providers = onnxruntime.get_available_providers()
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # its own errors have no common class but this
+            raise SettingError(f"backbone: {path} holds no ONNX network: {first_line(error)}") from None
+        asked = self.session.get_inputs()[0]
+        self.name, self.dtype = asked.name, FLOATS.get(asked.type)
+        if self.dtype is None or len(asked.shape) != 4:
+            raise SettingError(f"backbone: {path} takes {asked.type} {asked.shape}, not photos (b, 3, h, w)")
+        self.one_by_one = asked.shape[0] == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the photos; the output lies where they do."""
+        photos = x.to("cpu", self.dtype).contiguous().numpy()
+        parts = np.split(photos, len(photos)) if self.one_by_one else [photos]
+        outputs = [self.session.run(None, {self.name: part})[0] for part in parts]
+        return torch.from_numpy(np.concatenate(outputs)).to(x.device)
+
+
 def load_lite0(path: Path) -> tuple[nn.Module, Normalisation]:
     """Load the embedded EfficientNet-Lite0."""
     return fold_norms(Head(read_lite0(path)).eval()), LITE0
@@ -83,14 +127,20 @@ def read_lite0(path: Path) -> nn.Module:
 
 def load_timm(name: str, path: Path) -> tuple[nn.Module, Normalisation]:
     """Load a timm model by name with the user's weights; its classifier is not needed."""
+    require_model(name)
     body, own = build_timm(name, read_weights(path), path)
     return fold_norms(Head(body).eval()), own
 
 
-def build_timm(name: str, weights: dict[str, Tensor], path: Path) -> tuple[nn.Module, Normalisation]:
-    """Build a timm model with the weights of the file ``path``, without a classifier."""
+def require_model(name: str) -> None:
+    """Raise `SettingError` where timm has no such model."""
     if not timm.is_model(name):
         raise SettingError(f"backbone: timm has no model {name!r}")
+
+
+def build_timm(name: str, weights: dict[str, Tensor], path: Path) -> tuple[nn.Module, Normalisation]:
+    """Build a timm model with the weights of the file ``path``, without a classifier."""
+    require_model(name)
     body: Any = timm.create_model(name, num_classes=0)
     if hasattr(body, "dynamic_img_size"):  # transformers: any size, filled up to whole patches
         body = timm.create_model(name, num_classes=0, dynamic_img_size=True, dynamic_img_pad=True)
@@ -109,6 +159,9 @@ def load_trained(path: Path) -> tuple[nn.Module, Normalisation]:
     """Load a network that ``train-network`` wrote."""
     body, own, _ = read_trained(path)
     return fold_norms(Head(body).eval()), own
+
+
+LOADERS = {"torchscript": load_script, "onnx": load_onnx, "trained": load_trained}  # of networks in one file
 
 
 def read_trained(path: Path) -> tuple[nn.Module, Normalisation, dict[str, Any]]:

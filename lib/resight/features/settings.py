@@ -20,9 +20,9 @@ class ExtractSettings(Config, frozen=True):
     backbone: Annotated[
         str,
         Meta(
-            pattern=r"^((timm|torchscript|trained):.+|[\w.-]+)$",
-            description="lite0 (embedded), timm:NAME with weights, torchscript:URI of its file, or the build "
-            "of a network that train-network made",
+            pattern=r"^((timm|torchscript|onnx|trained):.+|[\w.-]+)$",
+            description="lite0 (embedded), timm:NAME with weights, torchscript:URI or onnx:URI of its file, "
+            "or the build of a network that train-network made",
         ),
     ] = "lite0"
     weights: Annotated[
@@ -93,7 +93,7 @@ class ExtractSettings(Config, frozen=True):
             (min(self.sizes) >= 16, "longer_side: no size below 16 pixels"),
             (max(self.sizes) <= 8192, "longer_side: no size above 8192 pixels"),
             (len(set(self.layers)) == len(self.layers), "layers: a name occurs twice"),
-            (not self.is_script or self.layers == ("head",), "layers: TorchScript has only head"),
+            (not self.is_closed or self.layers == ("head",), "layers: TorchScript and ONNX have only head"),
             (not self.whiten_regions or self.is_region_sum, "whiten_regions: " + REGION_SUM),
             (not self.regions or self.is_region_sum, "regions: " + REGION_SUM),
             (not self.regions or len(self.scales) == 1, "regions: needs one size, not several scales"),
@@ -112,14 +112,15 @@ class ExtractSettings(Config, frozen=True):
         return tuple(round(side * scale) for scale in self.scales)
 
     @property
-    def is_script(self) -> bool:
-        """Whether the backbone is a TorchScript file."""
-        return self.backbone.startswith("torchscript:")
+    def file_kind(self) -> str:
+        """Kind of the one file that holds the whole backbone; empty where there is none."""
+        kind, separator, _ = self.backbone.partition(":")
+        return kind if separator and kind != "timm" else ""
 
     @property
-    def is_trained(self) -> bool:
-        """Whether the backbone is a file of ``train-network``."""
-        return self.backbone.startswith("trained:")
+    def is_closed(self) -> bool:
+        """Whether nobody sees the inner layers of the backbone."""
+        return self.file_kind in ("torchscript", "onnx")
 
     @property
     def is_named(self) -> bool:
@@ -129,8 +130,7 @@ class ExtractSettings(Config, frozen=True):
     @property
     def weights_uri(self) -> str:
         """Path or URI of the user's weight file; empty for what is embedded."""
-        in_file = self.is_script or self.is_trained
-        return self.backbone.partition(":")[2] if in_file else self.weights
+        return self.backbone.partition(":")[2] if self.file_kind else self.weights
 
     @property
     def weights_key(self) -> str:
@@ -150,6 +150,5 @@ class ExtractSettings(Config, frozen=True):
 
     def content(self) -> dict[str, Any]:
         """Give what decides the descriptors; a weight file counts by its content, not its path."""
-        backbone = self.backbone.partition(":")[0] if self.is_script or self.is_trained else self.backbone
-        backbone = "trained" if self.is_named else backbone
+        backbone = "trained" if self.is_named else self.file_kind or self.backbone
         return super().content() | {"backbone": backbone}
