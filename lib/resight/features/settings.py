@@ -135,7 +135,7 @@ class ExtractSettings(Config, frozen=True):
     @property
     def weights_key(self) -> str:
         """The setting that names the weight file."""
-        return "weights" if self.backbone.startswith("timm:") else "backbone"
+        return "backbone" if self.file_kind or self.is_named else "weights"
 
     @property
     def is_colour(self) -> bool:
