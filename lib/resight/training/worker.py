@@ -9,6 +9,8 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -111,7 +113,11 @@ def train_here(folder: str, device: str | None = None) -> None:
     examples = Examples.from_bytes(files.read_bytes(files.join(folder, "examples.npz")))
     with pa.ipc.open_file(files.read_bytes(files.join(folder, "photos.arrow"))) as reader:
         listed = reader.read_all()
-    with join_ranks(device or os.environ.get(DEVICE)) as ranks, one_native_thread(torch=False):
+    with (
+        join_ranks(device or os.environ.get(DEVICE)) as ranks,
+        one_native_thread(torch=False),
+        torch_threads(),
+    ):
         network = load_network(settings, ranks.device)
         photos = Photos(listed, network, settings, n_threads=count_threads())
         trainer = Trainer(folder, examples, photos, network, settings, ranks)
@@ -135,6 +141,19 @@ def train_here(folder: str, device: str | None = None) -> None:
                 precision=str(half or "float32").removeprefix("torch."),
             )
             files.write_bytes(files.join(folder, "outcome.json"), json.dumps(asdict(outcome)).encode())
+
+
+@contextmanager
+def torch_threads() -> Iterator[None]:
+    """Let torch use all cores that this process may, whatever it used before: sums depend on their number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(count_threads(), 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def count_threads() -> int:
