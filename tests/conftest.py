@@ -11,7 +11,8 @@ import pytest
 os.environ["PYSPARK_PYTHON"] = sys.executable
 os.environ["JDK_JAVA_OPTIONS"] = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # of every Java that starts
 SPACE = 14 << 30  # bytes of addresses of a process: a test that runs wild ends with its name, not the machine
-resource.setrlimit(resource.RLIMIT_AS, (SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
+if sys.platform == "linux":
+    resource.setrlimit(resource.RLIMIT_AS, (SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
 hypothesis.settings.register_profile(
     "resight", deadline=None, derandomize=True, database=None, max_examples=50
 )  # the same examples in every run, whatever else the machine does
