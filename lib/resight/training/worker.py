@@ -109,10 +109,7 @@ def train_here(folder: str, device: str | None = None) -> None:
     from resight.training.ranks import join_ranks
     from resight.training.train import Trainer
 
-    settings = msgspec.json.decode(files.read_bytes(files.join(folder, "settings.json")), type=TrainSettings)
-    examples = Examples.from_bytes(files.read_bytes(files.join(folder, "examples.npz")))
-    with pa.ipc.open_file(files.read_bytes(files.join(folder, "photos.arrow"))) as reader:
-        listed = reader.read_all()
+    settings, examples, listed = read_plan(folder)
     with (
         join_ranks(device or os.environ.get(DEVICE)) as ranks,
         one_native_thread(torch=False),
@@ -136,11 +133,24 @@ def train_here(folder: str, device: str | None = None) -> None:
                 failures=len(photos.failures),
                 n_anchors=len(trainer.part.anchors),
                 network="network.safetensors",
-                whitening="whitening.npz" if whitening is not None else "",
+                whitening="" if whitening is None else "whitening.npz",
                 device=network.device.type,
                 precision=str(half or "float32").removeprefix("torch."),
             )
-            files.write_bytes(files.join(folder, "outcome.json"), json.dumps(asdict(outcome)).encode())
+            write_outcome(folder, outcome)
+
+
+def read_plan(folder: str) -> tuple[TrainSettings, Examples, pa.Table]:
+    """Read what `write_plan` wrote."""
+    settings = msgspec.json.decode(files.read_bytes(files.join(folder, "settings.json")), type=TrainSettings)
+    examples = Examples.from_bytes(files.read_bytes(files.join(folder, "examples.npz")))
+    with pa.ipc.open_file(files.read_bytes(files.join(folder, "photos.arrow"))) as reader:
+        return settings, examples, reader.read_all()
+
+
+def write_outcome(folder: str, outcome: Outcome) -> None:
+    """Say that the training has ended, and how: the last file that it writes."""
+    files.write_bytes(files.join(folder, "outcome.json"), json.dumps(asdict(outcome)).encode())
 
 
 @contextmanager
