@@ -1,16 +1,19 @@
 """Does a network that is trained on pairs mined without labels find more? Measured on photos held out.
 
-In one call: a collection is described by the embedded network, linked to a graph and mined; the network is
-trained on the pairs once per seed; collection and queries are described anew and searched; the ranking of
+In one call: a collection is described by the embedded network, by colour and by local features, linked to one
+graph of all three, and mined where a walk over it and the network disagree; the network is trained on the
+pairs once per seed; collection and queries are described anew, whitened anew and searched; the ranking of
 each query is compared with that of the untrained network (protocol ``old``, whole ranking) by a paired
 bootstrap over queries, drawn within families. Queries are never in the collection, labels are used by
-``evaluate`` alone. Instances are split in two by a hash of their name: settings are chosen on the queries of
-``--side dev``, and quoted on those of ``--side test``::
+``evaluate`` alone. Instances are split in two by a hash of their name: settings were chosen on the queries of
+``--side dev``, and are quoted on those of ``--side test``::
 
-    python benchmarks/circle.py PHOTOS WORK [--side test] [--seeds 3] [--conf FILE] [--limit N]
+    python benchmarks/circle.py PHOTOS WORK [--side test] [--seeds 3] [--conf FILE] [--graph NAME] [--limit N]
 
 PHOTOS holds ``images/`` and ``groundtruth.csv`` (image, instance, role). The TOML file has tables of settings
-such as [train-network]; [extract-features] holds for both networks. Stages that are done are not repeated.
+such as [train-network]; [extract-features] and [fit-model] hold for both networks, those of what links the
+collection are named by the build, such as [words]. ``--graph`` takes a graph that WORK/W has, instead of
+building one. Stages that are done are not repeated.
 """
 
 import argparse
@@ -20,12 +23,41 @@ from pathlib import Path
 
 import numpy as np
 
+LINKING = (  # job, name, settings: what the graph is made of, as docs/evaluation.md has it
+    ("extract-features", "rmac2", {"pooling": "rmac", "longer_side": 256, "scales": [1.0, 1.414]}),
+    ("fit-model", "rmac2-pca", {"descriptors": "rmac2", "dims": 512, "power": 0.3}),
+    ("extract-features", "rmac2-w", {"descriptors": "rmac2", "whitening": "rmac2-pca"}),
+    ("extract-features", "colour", {"extractor": "colour"}),
+    ("fit-model", "colour-mean", {"descriptors": "colour", "dims": 864, "power": 0.0}),
+    ("extract-features", "colour-c", {"descriptors": "colour", "whitening": "colour-mean"}),
+    ("extract-local-features", "sift", {}),
+    ("fit-model", "words", {"kind": "codebook", "local": "sift", "words": 4096}),
+    ("build-index", "inverted", {"codebook": "words", "keep_local": "all"}),
+    ("search", "sees", {"method": "asmk", "index": "inverted", "queries_from": "collection", "depth": 120}),
+    ("build-graph", "alike", {"descriptors": "rmac2-w"}),
+    ("find-duplicates", "copies", {"graph": "alike", "effort": "quick"}),  # they are no pairs
+    ("build-graph", "all", {"of": "fused", "descriptors": "rmac2-w", "ranked": "sees", "colour": "colour-c"}),
+)
 OWN = {  # what differs from the defaults of the jobs; a table of --conf replaces single keys
-    "extract-features": {"longer_side": 256},
-    "build-graph": {},
-    "find-duplicates": {"effort": "quick"},
-    "mine-pairs": {"all_anchors": True, "k_positive": 10, "k_negative": 50},  # instances of some ten photos
-    "train-network": {"longer_side": 160, "train_from": "block5", "pooling": "rmac", "keep": "last"},
+    "extract-features": {"longer_side": 256, "pooling": "rmac"},
+    "fit-model": {"dims": 512, "power": 0.3},
+    "mine-pairs": {  # instances of some ten photos; anchors: the half of the images that walks visit most
+        "solve": True,
+        "all_anchors": True,
+        "anchors": 800,
+        "k_positive": 3,
+        "k_negative": 50,
+        "validation": 0.0,
+    },
+    "train-network": {
+        "longer_side": 256,
+        "train_from": "block6",
+        "pooling": "rmac",
+        "n_negatives": 3,
+        "epochs": 2,
+        "learning_rate": 5e-5,
+        "keep": "last",
+    },
     "search": {"depth": "all"},
 }
 ROLES = {"collection": {"database", "distractor"}, "queries": {"query"}}
@@ -61,39 +93,38 @@ class Circle:
         self.store, self.photos, self.work = store, photos, work
         self.settings, self.side = settings, side
 
-    def run(self, job, name="", **changes):
-        """Run a job by its settings of the file, then ``changes``; build and seconds are printed."""
+    def run(self, job, name="", **own):
+        """Run a job by its ``own`` settings and those of the file; build and seconds are printed."""
         from resight.job import Options, load_job
 
         declared = load_job(job)
-        conf = declared.config.from_mapping(self.settings.get(job, {}) | changes)
+        conf = declared.config.from_mapping(own)
         outcome = declared(self.store, conf, Options(name=name, replace=True, accept_loss=True))
         figures = ", ".join(f"{key} {value}" for key, value in outcome.notes.items())
         print(f"{job:<18} {outcome.name:<16} {outcome.state} {outcome.seconds:6.1f} s  {figures}", flush=True)
         return outcome
 
-    def mine(self):
-        """Describe the collection by the untrained network and mine pairs."""
+    def mine(self, graph):
+        """Link the collection, unless a ``graph`` is named, and mine pairs."""
         root = str(self.photos / "images")
         self.run("ingest-images", source=str(self.work / "collection.csv"), root=root)
-        self.run("extract-features", "untrained")
-        self.run("build-graph", "graph", descriptors="untrained")
-        self.run("find-duplicates", "copies", graph="graph")
-        self.run("mine-pairs", "pairs", graph="graph", duplicates="copies")
+        for job, name, own in () if graph else LINKING:
+            self.run(job, name, **own | self.settings.get(name, {}))
+        self.run("mine-pairs", "pairs", graph=graph or "all", **self.settings["mine-pairs"])
+
+    def describe(self, name, **network):
+        """Describe the collection, whiten it by itself."""
+        self.run("extract-features", name, **self.settings["extract-features"], **network)
+        self.run("fit-model", f"{name}-pca", descriptors=name, **self.settings["fit-model"])
+        self.run("extract-features", f"{name}-w", descriptors=name, whitening=f"{name}-pca")
 
     def rank(self, name):
         """Ask the queries of the side in the descriptors ``name``; give their average precisions."""
         from resight.tables import METRICS
 
         found = f"search-{name}-{self.side}"
-        self.run(
-            "search",
-            found,
-            method="global",
-            descriptors=name,
-            queries=str(self.work / f"queries-{self.side}.csv"),
-            root=str(self.photos / "images"),
-        )
+        asked = {"queries": str(self.work / f"queries-{self.side}.csv"), "root": str(self.photos / "images")}
+        self.run("search", found, method="global", descriptors=name, **asked, **self.settings["search"])
         truth = str(self.work / f"truth-{self.side}.csv")
         told = f"figures-{name}-{self.side}"
         self.run("evaluate", told, ground_truth=truth, instances="query_database", results=found)
@@ -101,11 +132,16 @@ class Circle:
         per_query = [r for r in rows if r["metric"] == "ap_step" and r["query_id"] is not None]
         return {r["query_id"]: (r["value"], r["family"]) for r in per_query}
 
+    def rank_both(self, name, **network):
+        """Describe by a network; rank by its vectors, and by the whitened ones."""
+        self.describe(name, **network)
+        return {"as they are": self.rank(name), "whitened": self.rank(f"{name}-w")}
+
     def train(self, seed):
-        """Train with one seed and describe the collection by what came out."""
-        self.run("train-network", f"trained{seed}", tuples="pairs", duplicates="copies", seed=seed)
-        self.run("extract-features", f"described{seed}", backbone=f"trained{seed}")
-        return f"described{seed}"
+        """Train with one seed; rank by what came out."""
+        name = f"trained{seed}"
+        self.run("train-network", name, tuples="pairs", seed=seed, **self.settings["train-network"])
+        return self.rank_both(f"described{seed}", backbone=name)
 
 
 def compare(before, after):
@@ -129,15 +165,31 @@ def tell(label, before, after):
     )
 
 
-def main():
+def tell_all(side, before, after):
+    """Print the result for the vectors as they are and whitened."""
+    print(f"mAP (step form, macro over families), protocol old, queries of the {side} instances")
+    for way, untrained in before.items():
+        print(f"vectors {way}:")
+        for seed, one in enumerate(after):
+            tell(f"  seed {seed}", untrained, [one[way]])
+        tell("  all seeds", untrained, [one[way] for one in after])
+
+
+def read_options():
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("work", type=Path)
     parser.add_argument("--side", choices=["dev", "test"], default="test")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--conf", type=Path, help="TOML file of settings, a table per job")
+    parser.add_argument("--graph", default="", help="build of build-graph to mine; default: built here")
     parser.add_argument("--limit", type=int, default=0, help="photos, for a quick look")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    args = read_options()
     from resight.config import read_toml
     from resight.session import start_session
     from resight.store import TableStore
@@ -147,19 +199,17 @@ def main():
     settings = {job: OWN.get(job, {}) | given.get(job, {}) for job in {*OWN, *given}}
     args.work.mkdir(parents=True, exist_ok=True)
     write_lists(args.photos, args.work, args.side, args.limit)
+    root = args.work / "W"
+    workspace = Workspace.open(str(root), None if root.exists() else "parquet", create=True)
     spark = start_session({"spark.ui.showConsoleProgress": "false"})
     try:
-        workspace = Workspace.open(str(args.work / "W"), "parquet", create=True)
         circle = Circle(TableStore(workspace, spark), args.photos, args.work, settings, args.side)
-        circle.mine()
-        before = circle.rank("untrained")
-        after = [circle.rank(circle.train(seed)) for seed in range(args.seeds)]
+        circle.mine(args.graph)
+        before = circle.rank_both("untrained")
+        after = [circle.train(seed) for seed in range(args.seeds)]
     finally:
         spark.stop()
-    print(f"mAP (step form, macro over families), protocol old, queries of the {args.side} instances")
-    for seed, one in enumerate(after):
-        tell(f"seed {seed}", before, [one])
-    tell("all seeds", before, after)
+    tell_all(args.side, before, after)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,8 @@ def main(store: TableStore, conf: DiscoverConfig) -> None:
     Simeoni et al., "Graph-based particular object discovery", 2019: salient boxes of all images form a graph;
     patches that resemble its central boxes make up the object saliency of an image, whose boxes are the
     instances. Chunks of images and blocks of the graph that an interrupted run has finished are not computed
-    again.
+    again; a collection that has grown is looked at anew as a whole, as every box counts in every other's
+    centrality, by the whitening that was fitted first.
     """
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
     check_gone(store, images)

@@ -1,4 +1,4 @@
-"""Mine pairs of images to train a network with: by a graph and diffusion over it, or by 3D models."""
+"""Mine pairs of images to train a network with: by a walk over a graph, verified pairs, labels or models."""
 
 import logging
 from pathlib import Path
@@ -15,6 +15,16 @@ from resight.job import Input, job
 from resight.jobs.build_graph import GraphConfig, open_graph, open_vectors
 from resight.knn.matrix import VectorFiles
 from resight.mining.export import export_pairs
+from resight.mining.groups.spark import (
+    key_copies,
+    list_others,
+    name_components,
+    name_labels,
+    pair_labels,
+    pair_verified,
+    select_sound,
+    weigh_pairs,
+)
 from resight.mining.placing import VALIDATION, PlaceWork
 from resight.mining.pools import PoolWork
 from resight.mining.reconstruction.colmap import list_models
@@ -31,7 +41,7 @@ from resight.mining.reconstruction.spark import (
     split_models,
 )
 from resight.mining.reconstruction.work import ModelWork, SplitWork
-from resight.mining.settings import MineConfig, by_manifold, by_models
+from resight.mining.settings import MineConfig, by_labels, by_manifold, by_models, by_verified
 from resight.mining.spark import (
     Links,
     by_block,
@@ -56,6 +66,7 @@ from resight.tables import (
     DUPLICATE_PAIRS,
     EDGES,
     GLOBAL_DESCRIPTORS,
+    IMAGE_LABELS,
     IMAGES,
     MANIFOLD_NEIGHBORS,
     NEIGHBORS,
@@ -108,7 +119,9 @@ def export_tuples(store: TableStore, conf: MineConfig) -> None:
         ),
         Input(GLOBAL_DESCRIPTORS, "descriptors"),
         Input(IMAGES, when=by_models),
-        Input(VERIFIED_PAIRS, "verified", optional=True),
+        Input(VERIFIED_PAIRS, "verified", when=by_verified),
+        Input(VERIFIED_PAIRS, "verified", optional=True, when=lambda c: not by_verified(c)),
+        Input(IMAGE_LABELS, "labels", when=by_labels),
         *(Input(table, "duplicates", optional=True) for table in (DUPLICATE_GROUPS, DUPLICATE_PAIRS)),
     ),
     writes=(TRAINING_POOLS, TRAINING_TUPLES),
@@ -120,14 +133,15 @@ def main(store: TableStore, conf: MineConfig) -> None:
 
     What the walk reaches though it does not look alike is a positive, what looks alike and is not reached a
     negative. Or, with ``--pairs-from reconstruction``, positives see the same points of a 3D model, negatives
-    are the most similar images of other models. Copies are no pairs. Images are parted by clusters of the
-    graph, or by models: no image, verified pair or group of copies is in training and in validation; what
-    would cross is dropped and counted.
+    are the most similar images of other models; ``verified`` does so with components of verified pairs,
+    ``labels`` with labels that were propagated. Copies are no pairs. Images are parted by clusters of the
+    graph, or by models, components or labels: no image, verified pair or group of copies is in training and
+    in validation; what would cross is dropped and counted.
     """
-    if by_models(conf):
-        mine_models(store, conf)
-    else:
+    if by_manifold(conf):
         mine_graph(store, conf)
+    else:
+        mine_groups(store, conf)
     note_pools(store)
     store.note(validation_tuples=share_validation(store.written(TRAINING_TUPLES)))
 
@@ -153,30 +167,77 @@ def mine_graph(store: TableStore, conf: MineConfig) -> None:
     store.note(validation_images=share_validation(placed.where("is_linked")))
 
 
-def mine_models(store: TableStore, conf: MineConfig) -> None:
-    """Write what 3D models say."""
-    named, links = name_models(store, conf)
-    sides = store.persist("sides", split_models(named, links, SplitWork(conf.validation, conf.seed)))
-    check_sides(sides, conf)
-    limits = conf.cameras, conf.positive_rule, conf.min_overlap, conf.max_scale
-    work = ModelWork(*limits, conf.query_share, conf.max_queries, conf.extra_images, conf.seed)
-    paired, vectors = store.persist("paired", pair_models(named, work)), open_vectors(store)
-    positives = pool_positives(paired, vectors, sides, rule=conf.positive_rule)
+def mine_groups(store: TableStore, conf: MineConfig) -> None:
+    """Write what 3D models, verified pairs or labels say."""
+    gather = gather_models if by_models(conf) else gather_verified if by_verified(conf) else gather_labels
+    named, paired = gather(store, conf)
+    split = SplitWork(conf.validation, conf.seed)
+    sides = store.persist("sides", split_models(named, list_bound(store, conf), split))
+    per_model = conf.negative_rule == "models" and not by_labels(conf)
+    if per_model:
+        check_sides(sides, conf)
+    paired, vectors = store.persist("paired", paired), open_vectors(store)
+    source = conf.pairs_from
+    positives = pool_positives(paired, vectors, sides, rule=conf.positive_rule, source=source)
+    positives = weigh_pairs(positives, named) if by_labels(conf) else positives
     positives = store.persist("positives", drop_duplicates(store, positives))
     n_blocks = max(1, -(-positives.count() // (conf.block_anchors * conf.cameras)))
     drawn = by_block(positives, "anchor", n_blocks, conf.draw().draw_positives, positives.schema)
     epoch = gather_epoch(positives, drawn, paired, named.join(sides, "model"))
     epoch = Epoch(*(store.persist(f"epoch-{i}", rows) for i, rows in enumerate(epoch)))
-    per_model = conf.negative_rule == "models"
     n_asked, n_all = (rows.count() for rows in epoch)
     blocks = count_blocks(n_asked, n_all)
     hard = find_hard(epoch, vectors, n=conf.max_negatives, per_model=per_model, n_blocks=blocks)
-    negatives = drop_duplicates(store, pool_negatives(hard, named, sides, per_model=per_model))
-    store.write(TRAINING_POOLS, positives.unionByName(negatives))
+    negatives = pool_negatives(hard, named, sides, per_model=per_model, source=source)
+    store.write(TRAINING_POOLS, positives.unionByName(drop_duplicates(store, negatives)))
     write_tuples(store, conf, n_blocks)
     n_drawn = paired.where("kind = 'query'").count()
     store.note(anchors=n_drawn, anchors_without_positive=n_drawn - n_asked)
     store.note(validation_images=share_validation(named.join(sides, "model")))
+
+
+def gather_models(store: TableStore, conf: MineConfig) -> tuple[DataFrame, DataFrame]:
+    """Name the model of every image, and pair images that see the same points."""
+    named = name_models(store, conf)
+    limits = conf.cameras, conf.positive_rule, conf.min_overlap, conf.max_scale
+    work = ModelWork(*limits, conf.query_share, conf.max_queries, conf.extra_images, conf.seed)
+    return named, pair_models(named, work)
+
+
+def gather_verified(store: TableStore, conf: MineConfig) -> tuple[DataFrame, DataFrame]:
+    """Name the component of every image, and pair images that were verified."""
+    described = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'")
+    sound = select_sound(store.read(VERIFIED_PAIRS), min_inliers=conf.min_inliers)
+    folder = files.join(store.staging(store.run.run_id), "verified")
+    components = name_components(sound, described, folder=folder)
+    groups = read_optional(store, DUPLICATE_GROUPS)
+    named = store.persist("named", key_copies(components, groups))
+    loose = conf.positive_rule != "scale"
+    limits = (0.0, float("inf")) if loose else (conf.min_overlap, conf.max_scale)
+    pairs = store.hold(pair_verified(sound, named, min_overlap=limits[0], max_scale=limits[1]))
+    others = list_others(named, pairs, n=conf.extra_images, seed=conf.seed)
+    store.note(components=pairs.select("model").distinct().count())
+    return named, pairs.unionByName(others)
+
+
+def gather_labels(store: TableStore, conf: MineConfig) -> tuple[DataFrame, DataFrame]:
+    """Name the label of every image that has one, and pair images of one label."""
+    described = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'")
+    labelled = name_labels(store.read(IMAGE_LABELS), described)
+    named = store.persist("named", key_copies(labelled, read_optional(store, DUPLICATE_GROUPS)))
+    n = conf.draw().n_positives or conf.cameras
+    pairs = store.hold(pair_labels(named, n=n, seed=conf.seed))
+    store.note(labels=named.select("model").distinct().count())
+    return named, pairs.unionByName(list_others(named, pairs, n=conf.extra_images, seed=conf.seed))
+
+
+def list_bound(store: TableStore, conf: MineConfig) -> DataFrame:
+    """List the pairs (a, b) of images that may not be on different sides: copies, and verified ones."""
+    links, verified = list_duplicates(store), read_optional(store, VERIFIED_PAIRS)
+    if verified is not None:
+        sound = select_sound(verified, min_inliers=conf.min_inliers)
+        links = links.union(sound.select("image_a", "image_b"))
+    return links.toDF("a", "b")
 
 
 def write_tuples(store: TableStore, conf: MineConfig, n_blocks: int) -> None:
@@ -247,8 +308,8 @@ def list_items(
     return near, solve_reached(anchors, work)
 
 
-def name_models(store: TableStore, conf: MineConfig) -> tuple[DataFrame, DataFrame]:
-    """Read the models and find their images; give them, and the pairs (a, b) of images that are bound."""
+def name_models(store: TableStore, conf: MineConfig) -> DataFrame:
+    """Read the models and find their images."""
     folders = list_models(files.absolute(conf.models))
     if not folders:
         raise SettingError(f"models: {conf.models} holds no COLMAP model: cameras, images and points3D")
@@ -269,11 +330,7 @@ def name_models(store: TableStore, conf: MineConfig) -> tuple[DataFrame, DataFra
     store.note(
         models=len(folders), damaged_models=len(damaged), images=n_named, unknown_names=n_seen - n_named
     )
-    links, verified = list_duplicates(store), read_optional(store, VERIFIED_PAIRS)
-    if verified is not None:
-        sound = verified.where(sf.col("n_inliers") >= conf.min_inliers).where("status = 'ok'")
-        links = links.union(sound.select("image_a", "image_b"))
-    return named, links.toDF("a", "b")
+    return named
 
 
 def check_sides(sides: DataFrame, conf: MineConfig) -> None:

@@ -39,8 +39,8 @@ def test_positives_come_before_negatives(tmp_path):
     picture = draw_pools(pa.table(rows | {"n_common": [None, 40]}), album(tmp_path))
     assert marks(picture) == ["anchor", "positive", "anchor", "negative"]
     words = [text.get_text() for text in picture.texts]
-    assert {"1 positive: linked", "1 negative: looks alike"} <= set(words)
-    assert {"b.jpg\nover graph 0.5\n40 in common", "c.jpg\nsimilarity 0.90"} <= set(words)
+    assert {"1 positive, linked", "1 negative, looks alike"} <= set(words)
+    assert {"b.jpg\ngraph 0.5\n40 in common", "c.jpg\nsimilarity 0.90"} <= set(words)
 
 
 def test_a_tuple_is_anchor_positive_negatives(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
-__all__ = ["Centrality", "cut_blocks", "solve_katz"]
+__all__ = ["Centrality", "cut_blocks", "solve_katz", "take_block"]
 
 
 class Centrality(NamedTuple):
@@ -63,3 +63,15 @@ def cut_blocks(S: "sp.csr_array", *, block_nodes: int) -> np.ndarray:
             cuts.append(int(end))
             begin = int(end)
     return np.array(cuts if cuts[-1] == n else [*cuts, n], np.int64)
+
+
+def take_block(S: "sp.csr_array", start: int, stop: int) -> "sp.csr_array":
+    """Take the block of places ``start`` to ``stop`` that no edge leaves; values are not copied."""
+    import scipy.sparse as sp
+
+    if (start, stop) == (0, S.shape[0]):
+        return S
+    offsets = np.asarray(S.indptr[start : stop + 1])
+    entries = slice(int(offsets[0]), int(offsets[-1]))
+    arrays = (S.data[entries], S.indices[entries] - S.indices.dtype.type(start), offsets - offsets[0])
+    return sp.csr_array(arrays, shape=(stop - start, stop - start))

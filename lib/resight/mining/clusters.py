@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resight.mining.entries import ranks
+from resight.mining.manifold import cut_entries
 
 if TYPE_CHECKING:
     import scipy.sparse as sp
@@ -58,6 +59,8 @@ def contract_nodes(A: "sp.csr_array", label: np.ndarray) -> "sp.csr_array":
     import scipy.sparse as sp
 
     n, c = len(label), int(label.max(initial=-1)) + 1
+    if c == n and not A.diagonal().any() and (label == np.arange(n)).all():
+        return A
     member = sp.csr_array((np.ones(n), (np.arange(n), label)), shape=(n, c))
     B = sp.coo_array(member.T @ A @ member)
     apart = B.row != B.col
@@ -73,14 +76,9 @@ def choose_targets(B: "sp.csr_array", sizes: np.ndarray, volumes: np.ndarray, ma
     the most similar ones first, and no more than fit.
     """
     n = len(sizes)
-    src = np.repeat(np.arange(n), np.diff(B.indptr))
-    fits = (sizes[src] + sizes[B.indices] <= max_size) & (B.data > 0)
-    src, dst = src[fits], np.asarray(B.indices)[fits].astype(np.int64)
-    strength = B.data[fits] / np.sqrt(volumes[src] * volumes[dst])
-    order = np.lexsort((dst, -volumes[dst], -strength, src))
-    best = order[ranks(src[order]) == 0]  # one link of every cluster that has any
+    src, dst, strength = find_best(B, sizes, volumes, max_size)
     heavier = (volumes[dst] > volumes[src]) | ((volumes[dst] == volumes[src]) & (dst < src))
-    moves = best[heavier[best]]
+    moves = np.flatnonzero(heavier)
     staying = np.ones(n, bool)
     staying[src[moves]] = False
     moves = moves[staying[dst[moves]]]
@@ -90,6 +88,24 @@ def choose_targets(B: "sp.csr_array", sizes: np.ndarray, volumes: np.ndarray, ma
     target = np.arange(n)
     target[src[moves]] = dst[moves]
     return target
+
+
+def find_best(
+    B: "sp.csr_array", sizes: np.ndarray, volumes: np.ndarray, max_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the most similar cluster that fits, of every cluster that has any: both (m,), and how similar."""
+    nobody = np.zeros(0, np.int64)
+    parts = [(nobody, nobody, np.zeros(0))]
+    for src, run in cut_entries(B.indptr):
+        dst, values = np.asarray(B.indices[run], np.int64), B.data[run]
+        fits = (sizes[src] + sizes[dst] <= max_size) & (values > 0)
+        src, dst = src[fits], dst[fits]
+        strength = values[fits] / np.sqrt(volumes[src] * volumes[dst])
+        order = np.lexsort((dst, -volumes[dst], -strength, src))
+        best = order[ranks(src[order]) == 0]
+        parts.append((src[best], dst[best], strength[best]))
+    src, dst, strength = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return src, dst, strength
 
 
 def running_sums(x: np.ndarray, row: np.ndarray) -> np.ndarray:

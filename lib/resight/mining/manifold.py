@@ -4,6 +4,7 @@ Iscen, Tolias, Avrithis, Chum, "Mining on manifolds: metric learning without lab
 Similarity on the manifold is the solution f_r of ``(I - alpha S) f = (1 - alpha) e_r``.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from resight.mining.entries import Entries, is_among
 if TYPE_CHECKING:
     import scipy.sparse as sp
 
+ENTRIES = 1 << 22  # of a graph that are looked at together
 REACHED = 1e-12  # manifold similarity up to which an image counts as not reached
 MAX_NEGATIVES = 50
 
@@ -91,9 +93,9 @@ def find_modes(A: "sp.csr_array", ids: np.ndarray) -> np.ndarray:
     ``ids`` (n,): of equals the smallest id. Every component of two or more nodes has one, and no two of them
     are neighbours.
     """
-    src, dst, degrees = read_edges(A)
-    beaten = np.zeros(A.shape[0], bool)
-    beaten[src[is_denser(degrees, ids, dst, src)]] = True
+    degrees, beaten = np.asarray(A.sum(axis=1), np.float64).ravel(), np.zeros(A.shape[0], bool)
+    for src, entries in cut_entries(A.indptr):
+        beaten[src[is_denser(degrees, ids, A.indices[entries], src)]] = True
     return (degrees > 0) & ~beaten
 
 
@@ -104,10 +106,21 @@ def choose_anchors(pi: np.ndarray, is_mode: np.ndarray, ids: np.ndarray, *, n: i
     return ordered[:n] if n else ordered
 
 
-def read_edges(A: "sp.csr_array") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Give both ends (nnz,) of the entries of A, and the degrees (n,)."""
-    src = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    return src, np.asarray(A.indices), np.asarray(A.sum(axis=1), np.float64).ravel()
+def cut_entries(indptr: np.ndarray, *, size: int = ENTRIES) -> Iterator[tuple[np.ndarray, slice]]:
+    """Cut the entries of a CSR matrix into runs of whole rows: the row of each entry, and the run.
+
+    A run has some ``size`` entries, a row that has more is a run of its own.
+
+    >>> [(rows.tolist(), run) for rows, run in cut_entries(np.array([0, 2, 3, 3, 6]), size=3)]
+    [([0, 0, 1], slice(0, 3, None)), ([3, 3, 3], slice(3, 6, None))]
+    """
+    n, first = len(indptr) - 1, 0
+    while first < n:
+        last = max(int(np.searchsorted(indptr, indptr[first] + size, side="right")) - 1, first + 1)
+        run = slice(int(indptr[first]), int(indptr[last]))
+        if run.stop > run.start:
+            yield np.repeat(np.arange(first, last), np.diff(indptr[first : last + 1])), run
+        first = last
 
 
 def is_denser(degrees: np.ndarray, ids: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -12,8 +12,11 @@ class MineConfig(Config, frozen=True):
     """Settings of ``mine-pairs``."""
 
     pairs_from: Annotated[
-        Literal["manifold", "reconstruction"],
-        Meta(description="what says which photos show one thing: a walk over the graph, or 3D models"),
+        Literal["manifold", "verified", "labels", "reconstruction"],
+        Meta(
+            description="what says which photos show one thing: a walk over the graph, verified pairs alone, "
+            "labels that were propagated, or 3D models"
+        ),
     ] = "manifold"
     graph: Annotated[str, Meta(description="build of the graph; default: that of the diffusion")] = ""
     manifold: Annotated[str, Meta(description="build of diffuse; default: the newest, if any")] = ""
@@ -26,6 +29,7 @@ class MineConfig(Config, frozen=True):
     verified: Annotated[
         str, Meta(description="build of verify-pairs, for further positives; default: the newest, if any")
     ] = ""
+    labels: Annotated[str, Meta(description="build of propagate-labels; default: the newest")] = ""
     duplicates: Annotated[
         str,
         Meta(description="build of find-duplicates, whose copies are no pairs; default: the newest, if any"),
@@ -79,21 +83,34 @@ class MineConfig(Config, frozen=True):
         ),
     ] = "scale"
     min_overlap: Annotated[
-        float, Meta(ge=0, description="reconstruction: share of the anchor's points that a positive sees")
+        float,
+        Meta(
+            ge=0,
+            description="reconstruction: share of the anchor's points that a positive sees; verified: its "
+            "inliers over the most of any pair of the anchor",
+        ),
     ] = 0.2
     max_scale: Annotated[
-        float, Meta(ge=1, description="reconstruction: how much larger things may look in one of the two")
+        float,
+        Meta(ge=1, description="reconstruction, verified: how much larger things may look in one of the two"),
     ] = 1.5
     query_share: Annotated[
         float, Meta(gt=0, le=1, description="reconstruction: share of a model's images that are anchors")
     ] = 0.1
     max_queries: Annotated[int, Meta(ge=1, description="reconstruction: most anchors of a model")] = 30
     extra_images: Annotated[
-        int, Meta(ge=0, description="reconstruction: further images of each model that may be negatives")
+        int,
+        Meta(
+            ge=0,
+            description="further images of each model, component or label that may be negatives",
+        ),
     ] = 20
     negative_rule: Annotated[
         Literal["models", "images"],
-        Meta(description="reconstruction: the most similar image of each other model, or images of any"),
+        Meta(
+            description="reconstruction, verified: the most similar image of each other model or component, "
+            "or images of any; labels: images of any"
+        ),
     ] = "models"
     validation: Annotated[
         float, Meta(ge=0, lt=1, description="share of the images whose clusters or models only validate")
@@ -152,6 +169,16 @@ class MineConfig(Config, frozen=True):
 def by_manifold(conf: MineConfig) -> bool:
     """Whether a graph says what shows one thing."""
     return conf.pairs_from == "manifold"
+
+
+def by_verified(conf: MineConfig) -> bool:
+    """Whether verified pairs say what shows one thing."""
+    return conf.pairs_from == "verified"
+
+
+def by_labels(conf: MineConfig) -> bool:
+    """Whether labels say what shows one thing."""
+    return conf.pairs_from == "labels"
 
 
 def by_models(conf: MineConfig) -> bool:

@@ -174,7 +174,7 @@ def draw_training(
             order = np.argsort(x, kind="stable")
             axes.plot(x[order], y[order], color=colour, lw=1.6, marker="o", ms=3.2, label=column)
         tidy(axes, title=name, x=step)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
         if len(columns) > 1:
             axes.legend(fontsize=7.5, frameon=False, labelcolor=INK)
     if title:

@@ -40,8 +40,9 @@ def draw_pools(pools: pa.Table, album: Album, *, depth: int = 8, title: str = ""
             items = [album.show(r["item"], *describe_item(r), mark=role) for r in rows[:depth]]
             heading = album.name(anchor) if role == ROLES[0] else ""
             n = f"{len(rows)} {role}{'s' if len(rows) != 1 else ''}"
-            reasons = ", ".join(dict.fromkeys(r["reason"] for r in rows[:depth] if r["reason"]))
-            strips.append(Strip([first, *items], heading, f"{n}: {reasons}" if reasons else n))
+            reasons = list(dict.fromkeys(r["reason"] for r in rows[:depth] if r["reason"]))
+            why = f"{'the first: ' if len(reasons) > 1 else ''}{reasons[0]}" if reasons else ""
+            strips.append(Strip([first, *items], heading, f"{n}, {why}" if why else n))
     if not strips:
         return draw_sentence("The pools are empty.")
     return draw_strips(strips, title=title, height=0.95, wrap=False)
@@ -54,7 +55,7 @@ def describe_item(row: dict) -> tuple[str, ...]:
     if similarity is not None:
         lines.append(f"similarity {similarity:.2f}")
     if score is not None:
-        lines.append(f"over graph {score:.2g}")
+        lines.append(f"{'weight' if row.get('source') == 'labels' else 'graph'} {score:.2g}")
     if row["n_common"]:
         lines.append(f"{row['n_common']:,} in common")
     return tuple(lines)

@@ -168,23 +168,47 @@ def measure_pairs(pairs: DataFrame, vectors: VectorFiles) -> DataFrame:
     return pairs.select(PAIRED.names).mapInArrow(measure, from_arrow_schema(schema))
 
 
-def pool_positives(paired: DataFrame, vectors: VectorFiles, sides: DataFrame, *, rule: str) -> DataFrame:
+def pool_positives(
+    paired: DataFrame,
+    vectors: VectorFiles,
+    sides: DataFrame,
+    *,
+    rule: str,
+    source: str = "reconstruction",
+) -> DataFrame:
     """Make `TRAINING_POOLS` rows of the positives, in the order in which the ``rule`` wants them used."""
     measured = measure_pairs(paired.where(sf.col("kind") == POSITIVE), vectors)
-    best = sf.col("similarity").desc_nulls_last() if rule == "nearest" else sf.desc("n_common")
+    best = sf.col("similarity").desc_nulls_last() if rule == "nearest" else sf.desc_nulls_last("n_common")
     rank = sf.row_number().over(Window.partitionBy("anchor").orderBy(best, "item")) - 1
-    words = [sf.col("n_common").cast("string"), sf.lit(" common points, "), percent("overlap")]
-    reason = sf.concat(*words, sf.lit(" of the anchor's"))
-    return pool_rows(measured.withColumns({"rank": rank, "reason": reason}), sides, "positive")
+    rows = measured.withColumns({"rank": rank, "reason": word_positive(source)})
+    return pool_rows(rows, sides, "positive", source)
 
 
-def pool_negatives(hard: DataFrame, named: DataFrame, sides: DataFrame, *, per_model: bool) -> DataFrame:
+def word_positive(source: str) -> Column:
+    """Say what makes an item a positive."""
+    if source == "labels":
+        return sf.lit("of the same label")
+    shared = {"reconstruction": " common points, ", "verified": " inliers, "}[source]
+    whole = {"reconstruction": " of the anchor's", "verified": " of the anchor's most"}[source]
+    words = [sf.col("n_common").cast("string"), sf.lit(shared), percent("overlap"), sf.lit(whole)]
+    return sf.concat(*words)
+
+
+def pool_negatives(
+    hard: DataFrame,
+    named: DataFrame,
+    sides: DataFrame,
+    *,
+    per_model: bool,
+    source: str = "reconstruction",
+) -> DataFrame:
     """Make `TRAINING_POOLS` rows of the negatives."""
     own = named.selectExpr("image_id as anchor", "model as own")
     rows = hard.withColumnRenamed("model", "other").join(own, "anchor").withColumnRenamed("own", "model")
-    nearest = "the nearest of model " if per_model else "near, of model "
+    kind = {"reconstruction": "model", "verified": "component", "labels": "label"}[source]
+    nearest = f"the nearest of {kind} " if per_model else f"near, of {kind} "
     reason = sf.concat(sf.lit(nearest), sf.col("other").cast("string"))
-    return pool_rows(rows.withColumn("reason", reason), sides, "negative")
+    return pool_rows(rows.withColumn("reason", reason), sides, "negative", source)
 
 
 def percent(column: str) -> Column:
@@ -192,9 +216,9 @@ def percent(column: str) -> Column:
     return sf.concat(sf.round(sf.col(column) * 100, 0).cast("int").cast("string"), sf.lit(" %"))
 
 
-def pool_rows(rows: DataFrame, sides: DataFrame, role: str) -> DataFrame:
+def pool_rows(rows: DataFrame, sides: DataFrame, role: str, source: str) -> DataFrame:
     """Complete rows of one role."""
-    fixed = {"role": sf.lit(role), "source": sf.lit("reconstruction"), "anchor_weight": sf.lit(1.0)}
+    fixed = {"role": sf.lit(role), "source": sf.lit(source), "anchor_weight": sf.lit(1.0)}
     full = rows.join(sides, "model").withColumn("component_id", sf.col("model")).withColumns(fixed)
     fields = spark_schema(TRAINING_POOLS).fields
     lacking = {f.name: sf.lit(None) for f in fields if f.name not in full.columns}

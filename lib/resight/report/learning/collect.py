@@ -19,7 +19,7 @@ __all__ = ["collect_mined", "collect_objects", "collect_training"]
 N_ANCHORS, N_OBJECTS, N_SHOWN = 6, 30, 8
 MAX_EPOCHS = 200
 ROLES = ("positive", "negative")
-ITEM = ["anchor", "item", "role", "rank", "reason", "score", "similarity"]
+ITEM = ["anchor", "item", "role", "rank", "source", "reason", "score", "similarity"]
 INSTANCE = ["object_id", "image_id", "y0", "x0", "y1", "x1", "score"]
 MOST_FREQUENT = [("n_images", "descending"), ("score", "descending"), ("object_id", "ascending")]
 MARGIN = 0.1  # of a box, that is shown around it
@@ -59,11 +59,16 @@ def describe_pools(source: Source, rows: pa.Table) -> tuple[Pool, ...]:
     for anchor, role in sorted(parts, key=lambda key: (key[0], ROLES.index(key[1]))):
         found = parts[anchor, role]
         items = (
-            Item(photos[row["item"]], row["reason"] or "", row["similarity"], row["score"])
+            Item(photos[row["item"]], row["reason"] or "", row["similarity"], graph_score(row))
             for row in found[:N_SHOWN]
         )
         pools.append(Pool(photos[anchor], role, tuple(items), len(found)))
     return tuple(pools)
+
+
+def graph_score(row: dict) -> float | None:
+    """Give the similarity over the graph of an item; what a label weighs is none."""
+    return None if row["source"] == "labels" else row["score"]
 
 
 def collect_objects(source: Source) -> Section:
