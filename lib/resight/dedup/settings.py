@@ -13,7 +13,11 @@ from resight.search.filter import parse_filter
 
 __all__ = ["DuplicatesConfig", "compares", "may_read", "must_read"]
 
-KEYPOINTS = {"quick": 0, "standard": 400, "thorough": 1000}  # by effort, of a photo
+KEYPOINTS: dict[str, dict[str, int]] = {  # what settings of keypoints that are 0 mean
+    "quick": {},
+    "standard": {"max_keypoints": 400, "screened": 128, "keypoint_side": 256},
+    "thorough": {"max_keypoints": 1000, "screened": 500},
+}
 THRESHOLD = 0.95
 Candidates = Literal["descriptors", "codes", "keypoints"]
 
@@ -57,6 +61,23 @@ class DuplicatesConfig(RelateSettings, frozen=True):
             ge=0,
             le=10_000,
             description="strongest keypoints of a photo that are compared; 0: 400, for thorough 1000",
+        ),
+    ] = 0
+    screened: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="strongest keypoints of which some must agree before all are compared; 0: 128, for "
+            "thorough 500",
+        ),
+    ] = 0
+    keypoint_side: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=4096,
+            description="longer side at which keypoints are found; 0: 256, for thorough as compared",
         ),
     ] = 0
     graph: Annotated[str, Meta(description="build of the graph; default: the newest")] = ""
@@ -123,7 +144,7 @@ class DuplicatesConfig(RelateSettings, frozen=True):
     export: Annotated[
         tuple[str, ...], execution("CSV or JSON lines files to list what could go; nothing is deleted")
     ] = ()
-    chunk_size: Annotated[int, execution("pairs per chunk of work", ge=1)] = 2000
+    chunk_size: Annotated[int, execution("pairs per chunk of work", ge=1)] = 500
 
     def __post_init__(self) -> None:
         """Check the policy, the names of the lists and what belongs together."""
@@ -144,7 +165,8 @@ class DuplicatesConfig(RelateSettings, frozen=True):
     def relating(self) -> RelateSettings:
         """Give the part that says when pixels are those of a copy."""
         fields = {name: getattr(self, name) for name in RelateSettings.__struct_fields__}
-        return RelateSettings(**fields | {"max_keypoints": self.max_keypoints or KEYPOINTS[self.effort]})
+        by_effort = {k: value for k, value in KEYPOINTS[self.effort].items() if not fields[k]}
+        return RelateSettings(**fields | by_effort)
 
 
 def belongings(conf: DuplicatesConfig) -> list[tuple[bool, str]]:

@@ -130,7 +130,7 @@ def join_codes(
     max_bucket : int
         Codes of a bucket, on one side, beyond which nothing in it is compared; 0: any number.
     hold : callable
-        Keeps the sizes of the buckets, which several steps need.
+        Keeps the codes that are compared, and the sizes of their buckets, which several steps need.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def join_codes(
     asked = kept.groupBy("image_id", "code").agg(
         sf.min("turn").alias("turn"), sf.first("is_new").alias("is_new")
     )
-    buckets = bucket_codes(asked, plan)
+    buckets = bucket_codes(hold(asked), plan)
     sizes = hold(measure_buckets(buckets))
     limit = 0 if plan.is_scan else max_bucket
     compared, left_out = limit_buckets(sizes, limit)

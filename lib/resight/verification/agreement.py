@@ -116,18 +116,28 @@ def warp(
         pixels = cv2.resize(pixels, smaller, interpolation=cv2.INTER_AREA)
         matrix = np.diag([smaller[0] / w, smaller[1] / h, 1.0]) @ matrix
     size = int(canvas[0]), int(canvas[1])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    drawn = cv2.warpPerspective(
-        pixels.astype(np.float32),
-        TO_CENTRE @ matrix @ FROM_CENTRE,
+    draw = cv2.warpPerspective if matrix[2, :2].any() else cv2.warpAffine
+    to_photo = TO_CENTRE @ matrix @ FROM_CENTRE
+    drawn = draw(
+        np.asarray(pixels, np.float32),
+        to_photo if matrix[2, :2].any() else to_photo[:2] / to_photo[2, 2],
         size,
-        flags=flags,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
-    u, v, t = np.tensordot(matrix @ FROM_CENTRE, np.stack([x, y, np.ones_like(x)]), axes=1)
-    h, w = pixels.shape[:2]
-    return drawn, (t > 1e-9) & (u >= 0) & (v >= 0) & (u <= w * t) & (v <= h * t)
+    return drawn, mark_inside(matrix, size, (pixels.shape[1], pixels.shape[0]))
+
+
+def mark_inside(matrix: np.ndarray, canvas: Size, size: Size) -> np.ndarray:
+    """Mark (h, w) the pixels of a canvas (width, height) that ``matrix`` maps into a photo of ``size``."""
+    x, y = np.arange(canvas[0]) + 0.5, np.arange(canvas[1])[:, None] + 0.5
+    inside = np.ones((canvas[1], canvas[0]), bool)
+    t = matrix[2, 2] + matrix[2, 0] * x + matrix[2, 1] * y if matrix[2, :2].any() else matrix[2, 2]
+    inside &= t > 1e-9
+    for row, side in zip(matrix[:2], size, strict=True):
+        place = row[2] + sum(k * p for k, p in zip(row[:2], (x, y), strict=True) if k)
+        inside &= (place >= 0) & (place <= side * t)
+    return inside
 
 
 def correlate(a: np.ndarray, b: np.ndarray) -> float:

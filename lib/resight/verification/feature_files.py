@@ -119,9 +119,13 @@ class OpenFeatures:
 
     def preview(self, image_id: int) -> np.ndarray | None:
         """Decode the preview of an image, (h, w, 3) uint8; None where there is none."""
-        images, _, _, previews, row = self.row(image_id)
-        jpeg = previews[images[row - 1, 4] if row else 0 : images[row, 4]].tobytes()
+        jpeg = self.stored(image_id)
         return decode_image(jpeg).pixels if jpeg else None
+
+    def stored(self, image_id: int) -> bytes:
+        """Give the preview of an image as it was stored; empty where there is none."""
+        images, _, _, previews, row = self.row(image_id)
+        return previews[images[row - 1, 4] if row else 0 : images[row, 4]].tobytes()
 
     def row(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """Give the arrays of an image's part, and its row there."""

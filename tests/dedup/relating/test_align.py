@@ -46,6 +46,17 @@ def test_keypoints_find_a_transform_mirrored_or_not(mirrored):
     assert not found.is_bent
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_strongest_keypoints_say_first_which_way_round_a_photo_lies(mirrored):
+    other = warp_scene(SCENE, turn(20, 0.9, (60, -20)), (320, 240))
+    views = [prepare_view(p, SETTINGS) for p in (SCENE[:, ::-1] if mirrored else SCENE, other)]
+    at_once, screened = align_keypoints(*views), align_keypoints(*views, screened=100)
+    np.testing.assert_allclose(screened.transform, at_once.transform)
+    assert screened.n_inliers == at_once.n_inliers
+    stranger = prepare_view(OTHER, SETTINGS)
+    assert align_keypoints(stranger, views[1], screened=100) is None
+
+
 def test_strangers_share_hardly_any_keypoints():
     found = align_keypoints(*(prepare_view(p, SETTINGS) for p in (SCENE, OTHER)))
     assert found is None or found.n_inliers < SETTINGS.min_inliers

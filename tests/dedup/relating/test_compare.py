@@ -3,13 +3,22 @@ import numpy as np
 import pytest
 
 from resight.dedup.relating.compare import compare_views, measure_overlaps
+from resight.dedup.relating.covers import find_cover
 from resight.dedup.relating.differ import measure_difference
 from resight.dedup.relating.echoes import measure_echo
 from resight.dedup.relating.seams import is_framed, measure_seam
 from resight.dedup.relating.settings import RelateSettings
-from resight.dedup.relating.views import View, prepare_view
+from resight.dedup.relating.views import View, find_keypoints, prepare_view
 from resight.verification.overlap import measure_overlap
-from tests.dedup.relating.copies import cover, draw_photos, filter_photo, frame, paste, show_on_page
+from tests.dedup.relating.copies import (
+    cover,
+    draw_photos,
+    filter_photo,
+    frame,
+    paste,
+    save_jpeg,
+    show_on_page,
+)
 from tests.verification.scenes import draw_scene, turn, warp_scene
 
 SCENE, OTHER = draw_photos()
@@ -17,7 +26,7 @@ SAME = np.eye(3)
 
 
 def view(pixels):
-    return View(np.ascontiguousarray(pixels), pixels.shape[1::-1])
+    return View(cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY), pixels.shape[1::-1])
 
 
 @pytest.mark.parametrize("H", [SAME, turn(20, 0.7, (50, -10)), turn(0, 2, (-100, 40)), turn(0, 1, (999, 0))])
@@ -76,6 +85,38 @@ def test_a_small_place_that_differs_stands_out_of_the_noise():
     shifted = warp_scene(SCENE, turn(0, 1, (0.6, -0.4)), (320, 240))
     assert measure_difference(view(SCENE), view(shifted), SAME) < 2.6
     assert measure_difference(view(SCENE), view((SCENE * 0.6 + 30).astype(np.uint8)), SAME) < 1
+
+
+@pytest.mark.parametrize("quality", [95, 40])
+def test_a_rectangle_over_a_photo_is_told_from_another_thing_in_front_of_one_ground(quality):
+    covered, moved = SCENE.copy(), SCENE.copy()
+    covered[60:180, 40:300] = (200, 30, 30)
+    cv2.ellipse(moved, (170, 120), (130, 60), 20, 0, 360, (200, 30, 30), -1)
+    photo, framed = view(SCENE), SCENE.copy()
+    framed[60:180, 40:300] = OTHER[60:180, 40:300]
+    assert find_cover(photo, view(save_jpeg(covered, quality)), SAME) == "drawn"
+    assert find_cover(view(covered), photo, SAME) == "drawn"
+    assert find_cover(photo, view(save_jpeg(framed, quality)), SAME) == "pictures"
+    assert find_cover(photo, view(save_jpeg(moved, quality)), SAME) is None
+    assert find_cover(photo, view(OTHER), SAME) is None
+
+
+def test_a_rectangle_is_found_where_a_photo_was_turned_too():
+    H = turn(12, 0.9, (40, -10))
+    turned = warp_scene(SCENE, H, (320, 240))
+    turned[90:150, 110:220] = 255
+    assert find_cover(view(SCENE), view(turned), H) == "drawn"
+    assert find_cover(view(turned), view(SCENE), np.linalg.inv(H)) == "drawn"
+
+
+def test_keypoints_of_a_smaller_picture_lie_where_those_of_the_photo_do():
+    grey = view(SCENE).grey
+    large = cv2.resize(grey, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    few, whole = find_keypoints(large, 200, 320), find_keypoints(grey, 200)
+    assert len(few.points) > 100
+    apart = np.hypot(*(few.points[:, None, :2] / 2 - 0.25 - whole.points[:, :2]).transpose(2, 0, 1))
+    assert np.median(apart.min(axis=1)) < 0.5
+    assert np.median(few.points[:, 2]) == pytest.approx(2 * np.median(whole.points[:, 2]), rel=0.2)
 
 
 def test_views_are_reduced_or_enlarged_to_one_scale():

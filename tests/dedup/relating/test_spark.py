@@ -9,7 +9,7 @@ import pytest
 
 from resight.dedup.relating.decide import relate_views
 from resight.dedup.relating.settings import RelateSettings
-from resight.dedup.relating.spark import relate_pairs
+from resight.dedup.relating.spark import make_views, relate_pairs
 from resight.dedup.relating.views import prepare_view
 from resight.store import spark_schema
 from resight.tables import DUPLICATE_CANDIDATES
@@ -48,7 +48,11 @@ def relate_all(spark, images, folder, chunk_size):
     ends = [*itertools.combinations(sorted(PHOTOS), 2), (5, BROKEN), (7, GONE)]
     rows = [(a, b, a + b, "codes", "missing" if GONE in (a, b) else None, None) for a, b in ends]
     pairs = spark.createDataFrame(sorted(rows, key=lambda row: row[2] % 7), PAIR)
-    found = relate_pairs(pairs, images, SETTINGS, folder=str(folder), chunk_size=chunk_size)
+    first = pairs.where("image_a = 5 and image_b < 50")  # 40 is seen by the later call alone
+    views = make_views(first.where("image_b != 40"), images, SETTINGS, folder=str(folder / "first"))
+    views = make_views(pairs, images, SETTINGS, folder=str(folder), known=views)
+    assert views.viewed.count() == len(PHOTOS) + 1
+    found = relate_pairs(pairs, views, SETTINGS, folder=str(folder), chunk_size=chunk_size)
     assert found.schema.fieldNames() == spark_schema(DUPLICATE_CANDIDATES).fieldNames()
     return {(r["image_a"], r["image_b"]): r for r in found.toArrow().to_pylist()}
 

@@ -17,7 +17,7 @@ from resight.dedup.candidates.spark import (
 from resight.dedup.grouping.spark import link_pairs
 from resight.dedup.keep import parse_policy
 from resight.dedup.naming.spark import name_pairs
-from resight.dedup.relating.spark import relate_pairs
+from resight.dedup.relating.spark import Views, make_views, relate_pairs
 from resight.dedup.scope.spark import keep_new
 from resight.dedup.settings import DuplicatesConfig
 from resight.dedup.spark import find_copies
@@ -51,12 +51,12 @@ def compare_candidates(store: TableStore, conf: DuplicatesConfig, copies: DataFr
     """
     check_pixels(copies)
     candidates, buckets = list_candidates(store, conf, copies)
-    first = relate_stale(store, conf, candidates, "first")
+    first, views = relate_stale(store, conf, candidates, "first")
     linked = link_pairs(name_pairs(first, copies, same_scene=False))
     components = store.persist("linked", find_components(linked, folder=store.staging("linked")))
     limit = conf.max_group or MAX_COMPLETED
     further = pair_members(components, copies, first, parse_policy(conf.keep), limit=limit)
-    second = relate_stale(store, conf, further.withColumn("found_by", sf.lit("group")), "second")
+    second, _ = relate_stale(store, conf, further.withColumn("found_by", sf.lit("group")), "second", views)
     related = store.persist("related", first.unionByName(second))
     store.write(DUPLICATE_CANDIDATES, related)
     write_limits(store, buckets, components, limit)
@@ -94,7 +94,7 @@ def list_candidates(
     buckets = None
     if CODES.name in inputs:  # an image that left, or changed since it was hashed, must stand for no other
         own = copies.select("image_id", "content_hash", "facts.is_new")
-        codes = store.read(CODES).join(own, ["image_id", "content_hash"])
+        codes = store.persist("codes", store.read(CODES).join(own, ["image_id", "content_hash"]))
         parts = {name: drop_collapsed(pairs, codes) for name, pairs in parts.items()}
         limits = {"top": conf.top, "max_bucket": conf.max_bucket}
         parts["codes"], buckets = pair_codes(codes, share=conf.candidate_bits, **limits, hold=store.hold)
@@ -125,8 +125,13 @@ def write_limits(
         store.note(left_out={row["reason"]: row["n"] for row in left.collect()})
 
 
-def relate_stale(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, stage: str) -> DataFrame:
-    """Relate the pairs that were not related by an earlier run, or whose files changed since."""
+def relate_stale(
+    store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, stage: str, views: Views | None = None
+) -> tuple[DataFrame, Views | None]:
+    """Relate the pairs that were not related by an earlier run, or whose files changed since.
+
+    ``views`` are there already, and further ones come with the rows that are given back.
+    """
     images = store.read(IMAGES).where("removed_at is null and status = 'ok'")
     pairs = store.persist(f"{stage}-pairs", attach_contents(pairs, images))
     previous, keys = store.previous(DUPLICATE_CANDIDATES), ["image_a", "image_b", "contents"]
@@ -140,15 +145,16 @@ def relate_stale(store: TableStore, conf: DuplicatesConfig, pairs: DataFrame, st
     names = spark_schema(DUPLICATE_CANDIDATES).fieldNames()
     if not n_stale:
         known = store.spark.createDataFrame([], spark_schema(DUPLICATE_CANDIDATES)) if kept is None else kept
-        return store.persist(f"{stage}-related", known.select(names))
+        return store.persist(f"{stage}-related", known.select(names)), views
     roots = store.read(SOURCES).select("source_id", "root")
     listed = images.join(roots, "source_id").select(
         "image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes"
     )
     folder = store.staging(files.join(resume_key(store, conf), stage))
-    related = relate_pairs(pairs, listed, conf.relating(), folder=folder, chunk_size=conf.chunk_size)
+    views = make_views(pairs, listed, conf.relating(), folder=folder, known=views)
+    related = relate_pairs(pairs, views, conf.relating(), folder=folder, chunk_size=conf.chunk_size)
     related = related if kept is None else related.unionByName(kept.select(names))
-    return store.persist(f"{stage}-related", related)
+    return store.persist(f"{stage}-related", related), views
 
 
 def resume_key(store: TableStore, conf: DuplicatesConfig) -> str:

@@ -42,7 +42,7 @@ class Alignment(NamedTuple):
 
 def align_frames(a: View, b: View) -> Iterator[Alignment]:
     """Lay the frames on each other in the positions in which the photos look alike, the best first."""
-    alike = [float((turn_pixels(a.thumb, turn) * b.thumb).sum()) for turn in range(N_TURNS)]
+    alike = [float(np.vdot(turn_pixels(a.thumb, turn), b.thumb)) for turn in range(N_TURNS)]
     for turn in sorted(range(N_TURNS), key=lambda t: -alike[t])[:TRIED]:
         if alike[turn] >= LEAST_CORRELATION:
             yield Alignment(frame_transform(turn, a.frame, b.frame))
@@ -56,23 +56,50 @@ def frame_transform(turn: int, size_a: Size, size_b: Size) -> np.ndarray:
     return H
 
 
-def align_keypoints(a: View, b: View) -> Alignment | None:
-    """Find the transform that explains most keypoints, of the photo or of the mirrored one."""
-    other = b.keypoints[0]
-    upright = estimate_pair(a.keypoints[0], other, a.frame, b.frame)
-    if upright is not None and upright.n_inliers >= PLENTY:
-        return upright
-    turned = estimate_pair(a.keypoints[1], other, a.frame, b.frame)
-    if turned is None or (upright is not None and turned.n_loose <= upright.n_loose):
-        return upright
+def align_keypoints(a: View, b: View, screened: int = 0) -> Alignment | None:
+    """Find the transform that explains most keypoints, of the photo or of the mirrored one.
+
+    Of more than ``screened`` keypoints, the strongest say first which of the two is followed, if any is; 0:
+    both are.
+    """
+    if screened and min(len(a.keypoints.points), len(b.keypoints.points)) > screened:
+        upright, turned = (count_strongest(p, b, screened) for p in (a.keypoints, a.mirrored))
+        if max(upright, turned) < LEAST:
+            return None
+        return align_mirrored(a, b) if turned > upright else estimate_pair(a, a.keypoints, b)
+    found = estimate_pair(a, a.keypoints, b)
+    if found is not None and found.n_inliers >= PLENTY:
+        return found
+    other = align_mirrored(a, b)
+    return found if other is None or (found is not None and other.n_loose <= found.n_loose) else other
+
+
+def align_mirrored(a: View, b: View) -> Alignment | None:
+    """Find the transform that explains most keypoints of the mirrored photo."""
+    found = estimate_pair(a, a.mirrored, b)
     flip = np.array([[-1.0, 0, a.frame[0] - 1], [0, 1, 0], [0, 0, 1]])
-    return turned._replace(transform=turned.transform @ flip)
+    return None if found is None else found._replace(transform=found.transform @ flip)
 
 
-def estimate_pair(a: Prepared, b: Prepared, size_a: Size, size_b: Size) -> Alignment | None:
-    """Match keypoints, estimate a map and make it exact, as an affine map or else as a homography."""
+def count_strongest(keypoints: Prepared, b: View, limit: int) -> int:
+    """Count the matches of the ``limit`` strongest keypoints that some similarity explains roughly."""
+    own, other = (Prepared(*(column[:limit] for column in p)) for p in (keypoints, b.keypoints))
+    matches = match_features(own, other, ratio=RATIO)
+    if len(matches) < LEAST:
+        return 0
+    estimate = estimate_affine(
+        own.points[matches[:, 0], :4], other.points[matches[:, 1], :4], tolerance=LOOSE
+    )
+    return 0 if estimate is None else estimate.n_distinct
+
+
+def estimate_pair(view_a: View, a: Prepared, view_b: View) -> Alignment | None:
+    """Match keypoints ``a`` of a photo with those of another: an affine map, exact, or else a homography."""
+    b = view_b.keypoints
     matches = match_features(a, b, ratio=RATIO)
-    shrink_a, shrink_b = (REFERENCE / max(size) for size in (size_a, size_b))
+    if len(matches) < LEAST:
+        return None
+    shrink_a, shrink_b = (REFERENCE / max(view.frame) for view in (view_a, view_b))
     points_a = a.points[matches[:, 0], :4] * np.array([shrink_a, shrink_a, shrink_a, 1])
     points_b = b.points[matches[:, 1], :4] * np.array([shrink_b, shrink_b, shrink_b, 1])
     estimate = estimate_affine(points_a, points_b, tolerance=LOOSE)

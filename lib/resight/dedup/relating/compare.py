@@ -89,20 +89,22 @@ def compare_aligned(aligned: Aligned) -> Compared:
     """Compare the blocks of a canvas."""
     a, b = (cv2.GaussianBlur(pixels, (0, 0), SMOOTH) for pixels in (aligned.a, aligned.b))
     inside = aligned.inside
-    overall = correlate_rows(a[inside][None], b[inside][None])[0]
-    rows_a, rows_b, full = cut_blocks(a), cut_blocks(b), cut_blocks(inside).all(axis=1)
-    spread_a, spread_b = rows_a.std(axis=1), rows_b.std(axis=1)
+    everything = slice(None) if inside.all() else inside.ravel()
+    whole = compare_rows(*(p.reshape(1, -1)[:, everything] for p in (a, b)))
+    blocks = compare_rows(cut_blocks(a), cut_blocks(b))
+    full = cut_blocks(inside).all(axis=1)
+    spread_a, spread_b = blocks.spread_a, blocks.spread_b
     contrast = spread_b[full].mean() / max(spread_a[full].mean(), 1e-6) if full.any() else 1.0
     strength = np.maximum(spread_a, spread_b / max(contrast, 1e-6))
     pattern = full & (strength >= PATTERN)
     if not pattern.any():
-        return Compared(agreement=float(overall))
+        return Compared(agreement=float(whole.correlation[0]))
     weight = np.minimum(strength[pattern], STRONG)
-    found = np.nan_to_num(correlate_rows(rows_a[pattern], rows_b[pattern]), nan=0.0)
+    found = np.nan_to_num(blocks.correlation[pattern], nan=0.0)
     agrees = found >= AGREES
     ratio = spread_b[pattern][agrees] / np.maximum(spread_a[pattern][agrees], 1e-6)
     return Compared(
-        agreement=float(overall),
+        agreement=float(whole.correlation[0]),
         share=float((weight * agrees).sum() / weight.sum()),
         median=float(np.median(found)),
         gain=float(np.median(ratio)) if len(ratio) else NAN,
@@ -118,9 +120,21 @@ def cut_blocks(canvas: np.ndarray) -> np.ndarray:
     return grid.transpose(0, 2, 1, 3).reshape(rows * columns, side * side)
 
 
-def correlate_rows(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Normalised correlation (m,) float64 of the rows of two arrays (m, p); NaN where one is flat."""
-    x, y = (p.astype(np.float64) - p.mean(axis=1, dtype=np.float64, keepdims=True) for p in (a, b))
-    norms = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+class Rows(NamedTuple):
+    """Standard deviations and correlation (m,) float64 of rows; NaN where one of two is flat."""
+
+    spread_a: np.ndarray
+    spread_b: np.ndarray
+    correlation: np.ndarray
+
+
+def compare_rows(a: np.ndarray, b: np.ndarray) -> Rows:
+    """Correlate the rows of two arrays (m, p)."""
+    x, y = (p.astype(np.float64) for p in (a, b))
+    for rows in (x, y):
+        rows -= rows.mean(axis=1, keepdims=True)
+    xx, yy, xy = (np.einsum("mp,mp->m", *two) for two in ((x, x), (y, y), (x, y)))
+    norms = np.sqrt(xx * yy)
     flat = norms < 0.25 * a.shape[1]  # deviations below half a level of grey
-    return np.where(flat, np.nan, (x * y).sum(axis=1) / np.where(flat, 1, norms))
+    found = np.where(flat, np.nan, xy / np.where(flat, 1, norms))
+    return Rows(np.sqrt(xx / a.shape[1]), np.sqrt(yy / a.shape[1]), found)

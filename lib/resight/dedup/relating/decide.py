@@ -6,6 +6,7 @@ import numpy as np
 
 from resight.dedup.relating.align import LEAST, Alignment, align_frames, align_keypoints
 from resight.dedup.relating.compare import Compared, compare_views
+from resight.dedup.relating.covers import find_cover
 from resight.dedup.relating.differ import measure_difference
 from resight.dedup.relating.echoes import measure_echo
 from resight.dedup.relating.relation import NAN, Relation
@@ -23,7 +24,9 @@ SIDEWAYS = 0.99  # and one seen from the side, as a copy seldom is, but the view
 FEW_BLOCKS = 8  # blocks that can stand for keypoints, where they agree surely
 LEVEL = 8.0  # degrees from which a photo is turned
 ECHO = 0.8  # share of the parts of the frame in which a blend shows each of its photos
+SHOWN = 0.25  # agreement of a blend with each of its photos, at least
 DRAWN = 0.5  # agreement that is left at least where something was drawn over a photo
+BESIDES = 0.1  # share that agrees at least beside a rectangle that covers the rest
 FAINT = 0.7  # contrast of what agrees, below which another photo lies over it
 SEAM = 1.9  # from which an outline is an edge
 SCENE = 15  # exact inliers from which two photos show one thing
@@ -51,7 +54,7 @@ class Found(NamedTuple):
 
 def relate_views(a: View, b: View, settings: RelateSettings) -> Relation:
     """Say what photo a is to photo b, see `resight.dedup.relations.relate`; equal photos are near."""
-    found = find_alignment(a, b)
+    found = find_alignment(a, b, settings.screened)
     if found is None:
         return Relation()
     relation, seam = name_relation(a, b, found, settings), NAN
@@ -65,13 +68,15 @@ def relate_views(a: View, b: View, settings: RelateSettings) -> Relation:
     return describe(a, b, found)._replace(relation=relation, seam=seam, difference=difference)
 
 
-def find_alignment(a: View, b: View) -> Found | None:
+def find_alignment(a: View, b: View, screened: int = 0) -> Found | None:
     """Find the transform under which most agrees: of the frames, else of the keypoints."""
-    tried = [Found(t, compare_views(a, b, t.transform)) for t in align_frames(a, b)]
-    best = max(tried, key=lambda f: f.worth, default=None)
-    if best is not None and best.is_sure:
-        return best
-    by_keypoints = align_keypoints(a, b)
+    best: Found | None = None
+    for alignment in align_frames(a, b):
+        found = Found(alignment, compare_views(a, b, alignment.transform))
+        best = found if best is None or found.worth > best.worth else best
+        if best.is_sure:
+            return best
+    by_keypoints = align_keypoints(a, b, screened)
     if by_keypoints is not None:
         found = Found(by_keypoints, compare_views(a, b, by_keypoints.transform))
         best = found if best is None or found.worth > best.worth else best
@@ -87,11 +92,13 @@ def name_relation(a: View, b: View, found: Found, settings: RelateSettings) -> s
     whole = min(compared.overlap_a, compared.overlap_b) >= WHOLE
     if agrees(found, settings):
         return "composite" if whole and is_faint(compared) else name_copy(found)
-    covered = compared.share >= settings.min_share / 2 and compared.median >= settings.min_agreement
+    covered = compared.share >= settings.min_share and compared.median >= settings.min_agreement
     covered = covered and compared.agreement >= DRAWN  # or the photos have but a ground in common
-    if whole and covered and not is_faint(compared):
+    differs = whole and compared.share >= BESIDES and find_cover(a, b, found.alignment.transform)
+    if differs == "drawn" or (whole and covered and differs != "pictures" and not is_faint(compared)):
         return name_copy(found)  # something was drawn over it
-    if whole and measure_echo(a, b, found.alignment.transform) >= ECHO:
+    shows = whole and compared.agreement >= SHOWN
+    if shows and measure_echo(a, b, found.alignment.transform) >= ECHO:
         return "composite"
     return scene
 

@@ -28,6 +28,18 @@ class RelateSettings(Config, frozen=True):
     max_keypoints: Annotated[
         int, Meta(ge=16, le=10_000, description="strongest keypoints of a photo that are compared")
     ] = 1000
+    screened: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="strongest keypoints, of which some must agree before all are compared; 0: at once",
+        ),
+    ] = 0
+    keypoint_side: Annotated[
+        int,
+        Meta(ge=0, le=4096, description="longer side at which keypoints are found; 0: as compared"),
+    ] = 0
     strict: Annotated[
         bool, Meta(description="keep photos apart that differ in a small place: a word, a number")
     ] = False
