@@ -72,6 +72,23 @@ def test_matches_do_not_depend_on_the_tile(rng, monkeypatch, tile):
     assert set(zip(*find_matches(A, B, 7), strict=True)) == expected
 
 
+def test_equal_crowded_codes_are_not_paired_but_with_others(rng):
+    codes = rng.integers(0, 256, (4, 2), np.uint8)[[0, 0, 0, 1, 0]]
+    crowded = np.array([True, True, False, True, True])
+    pairs = set(zip(*find_matches(codes, None, 16, (crowded, crowded)), strict=True))
+    assert pairs == {(i, j) for i in range(5) for j in range(i + 1, 5)} - {(0, 1), (0, 4), (1, 4)}
+    sides = crowded[:2], crowded[2:]
+    assert set(zip(*find_matches(codes[:2], codes[2:], 0, sides), strict=True)) == {(0, 0), (1, 0)}
+
+
+def test_a_code_that_stands_for_several_images_counts_as_often(rng):
+    codes, groups = rng.integers(0, 256, (5, 2), np.uint8), np.array([4, 7, 4, 4, 7])
+    counts = np.array([3, 1, 1, 2, 4])
+    repeated = merge_codes(np.repeat(codes, counts, axis=0), np.repeat(groups, counts), 16)
+    merged = merge_codes(codes, groups, 16, counts)
+    np.testing.assert_array_equal(np.repeat(merged, counts, axis=0), repeated)
+
+
 def test_codes_are_no_fewer_with_stricter_limits(rng):
     words, images, codes = draw_entries(rng)
 

@@ -16,6 +16,7 @@ from resight.asmk.spark import (
     list_images,
     norm_images,
     place_images,
+    shard_writer,
     unpack_entries,
     write_shards,
 )
@@ -113,6 +114,16 @@ def test_shards_hold_every_image_once_with_its_entries(spark, codes, tmp_path, n
     assert sorted(r["image_id"] for r in list_images(spark, places).collect()) == sorted(IMAGES)
 
 
+def test_an_image_that_was_split_over_batches_is_refused(tmp_path):
+    columns = {"shard": [5] * 4, "image_id": [3, 3, 8, 3], "place": [0, 0, 1, 0], "word_id": [2, 1, 2, 2]}
+    rows = pa.table({name: np.array(column, np.int64) for name, column in columns.items()})
+    rows = rows.append_column("code", pa.array([b"ab"] * 4))
+    write_one = shard_writer(ShardPlace(str(tmp_path), K, Values(N_BITS)))
+    with pytest.raises(ValueError, match="image 3 was split: it has word 2 in two rows"):
+        write_one(rows)
+    assert write_one(rows.slice(0, 3))["n_entries"].to_pylist() == [3]
+
+
 def test_images_that_are_not_indexed_any_more_are_not_live_whenever_they_went(spark):
     located = spark.createDataFrame([(0, i) for i in range(6)] + [(1, 6)], "shard int, image_id long")
     stats = [(0, "ok"), (3, "ok"), (4, "nan"), (5, "ok"), (6, "ok"), (9, "ok")]  # 1 and 2 went before
@@ -137,3 +148,38 @@ def test_aggregation_across_images_equals_the_kernel(spark, rng, block):
     local = merge_entries(words, images, packed, n_bits=N_BITS, tau=tau, min_matches=min_matches)
     assert found == {(w, i): bytes(c) for w, i, c in zip(words.tolist(), images.tolist(), local, strict=True)}
     assert (local != packed).any()
+
+
+@pytest.mark.parametrize("crowd", [1, 3, 100])
+def test_copies_and_crowds_of_equal_codes_change_nothing_and_bound_the_matches(spark, rng, crowd):
+    tau, min_matches, n = 0.25, 3, 24
+    base = rng.choice([-1, 1], (7, N_BITS))
+    signs = base[:, None] * np.where(rng.random((7, n, N_BITS)) < 0.15, -1, 1)
+    signs[:2, :20] = base[:2, None]  # two words in which most codes are equal
+    signs[:, 20:] = signs[:, [3]]  # copies of one image
+    words, images = (place.ravel() for place in np.mgrid[:7, :n])
+    there = (rng.random((7, n)) < 0.7).ravel() | np.isin(images, [3, *range(20, n)])
+    words, images, packed = words[there], images[there], binarize(signs.reshape(-1, N_BITS)[there])
+    frame = entries_frame(spark, zip(words, images, map(bytes, packed), strict=True)).repartition(3)
+    held = []
+    merged = merge_across(
+        frame, n_bits=N_BITS, tau=tau, min_matches=min_matches, crowd=crowd, hold=keep(held)
+    )
+    found = {(r["word_id"], r["image_id"]): bytes(r["code"]) for r in merged.collect()}
+    local = merge_entries(words, images, packed, n_bits=N_BITS, tau=tau, min_matches=min_matches)
+    assert found == {(w, i): bytes(c) for w, i, c in zip(words.tolist(), images.tolist(), local, strict=True)}
+    copies, crowds, matches = (frame.collect() for frame in held)
+    assert sorted((r["image_id"], r["leader"]) for r in copies) == [(i, 3) for i in range(20, n)]
+    within = sum(row["word_id"] < 2 for row in matches)
+    assert within < 10 if crowd < 18 else within > 100
+    assert all(len(row["crowds"]) < min_matches for row in crowds)
+
+
+def keep(held):
+    """Hold frames as an operator asks for it, and list them."""
+
+    def hold(frame):
+        held.append(frame.localCheckpoint())
+        return held[-1]
+
+    return hold

@@ -19,6 +19,8 @@ from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
 from resight.jobs.search import SearchConfig
 from resight.jobs.search import main as search
+from resight.jobs.verify_pairs import VerifyConfig
+from resight.jobs.verify_pairs import main as verify_pairs
 from resight.tables import EDGES, IMAGES, NEIGHBORS, RESULTS
 from tests.jobs.test_search_local import folder, read_answers, store  # noqa: F401
 from tests.verification.scenes import draw_scene
@@ -84,6 +86,20 @@ def compare(rankings, found, names):
         own = [row for row in rows if row["query"] == i]
         assert [row["uri"] for row in own] == [uri for uri, _ in rankings[name]]
         np.testing.assert_allclose([row["score"] for row in own], [s for _, s in rankings[name]], atol=1e-5)
+
+
+def test_pairs_that_were_verified_before_are_not_verified_again(fused):
+    verify_pairs(fused, VerifyConfig(candidates="results", results="sees", top=4), named("pairs"))
+    found = run_search(fused, queries_from="collection", graph="joined", verified="pairs")[0]
+    assert {name: found[name][0][0] for name in VIEWS} == VIEWS
+    assert "verified_pairs" in fused.workspace.find_build(RESULTS).parents
+    ids = {row["uri"]: row["image_id"] for row in fused.reader.read(IMAGES).to_pylist()}
+    opened, asked = resight.open(fused.workspace.root, graph="joined"), sorted(VIEWS)
+    settings = {"depth": "all", "alpha": 0.1, "verified_weight": 1.0, "verified": "pairs"}
+    compare(found, opened.search([ids[name] for name in asked], method="fused", **settings), asked)
+    assert not opened.moment.fused.held  # no keypoints of candidates were looked up
+    with pytest.raises(SettingError, match="verified: only for the method fused"):
+        SearchConfig.from_mapping({"queries_from": "collection", "verified": "pairs"})
 
 
 def test_query_files_that_lack_keypoints_or_cannot_be_read(fused, folder, tmp_path):  # noqa: F811

@@ -16,13 +16,20 @@ __all__ = ["find_matches", "merge_codes", "merge_entries", "merge_word"]
 TILE = 2048  # codes of a list that are compared at once
 
 
-def find_matches(A: np.ndarray, B: np.ndarray | None, max_bits: int) -> tuple[np.ndarray, np.ndarray]:
+def find_matches(
+    A: np.ndarray,
+    B: np.ndarray | None,
+    max_bits: int,
+    crowded: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the pairs of codes that differ in at most ``max_bits`` bits.
 
     Parameters
     ----------
     A, B : ndarray, (n, w) and (m, w) uint8
         Packed codes; without ``B``, pairs i < j inside ``A``.
+    crowded : ndarray (n,) and ndarray (m,) bool, optional
+        Codes that are left without the pairs of two equal ones among them.
 
     Returns
     -------
@@ -32,7 +39,11 @@ def find_matches(A: np.ndarray, B: np.ndarray | None, max_bits: int) -> tuple[np
     other, found = A if B is None else B, []
     for i in range(0, len(A), TILE):
         for j in range(i if B is None else 0, len(other), TILE):
-            near = count_differences(A[i : i + TILE], other[j : j + TILE]) <= max_bits
+            distances = count_differences(A[i : i + TILE], other[j : j + TILE])
+            near = distances <= max_bits
+            if crowded is not None:
+                both = crowded[0][i : i + TILE, None] & crowded[1][None, j : j + TILE]
+                near &= ~(both & (distances == 0))
             if B is None and i == j:
                 near = np.triu(near, 1)
             rows, columns = np.nonzero(near)
@@ -41,7 +52,9 @@ def find_matches(A: np.ndarray, B: np.ndarray | None, max_bits: int) -> tuple[np
     return joined[0], joined[1]
 
 
-def merge_codes(codes: np.ndarray, groups: np.ndarray, n_bits: int) -> np.ndarray:
+def merge_codes(
+    codes: np.ndarray, groups: np.ndarray, n_bits: int, counts: np.ndarray | None = None
+) -> np.ndarray:
     """Give every code the majority of its group, bit by bit; a tie is a one.
 
     Parameters
@@ -49,6 +62,8 @@ def merge_codes(codes: np.ndarray, groups: np.ndarray, n_bits: int) -> np.ndarra
     codes : ndarray, (n, w) uint8
     groups : ndarray, (n,) int
         Codes of one number share a group.
+    counts : ndarray, (n,) int, optional
+        How often each code counts; once.
 
     Returns
     -------
@@ -57,12 +72,17 @@ def merge_codes(codes: np.ndarray, groups: np.ndarray, n_bits: int) -> np.ndarra
     """
     _, at = np.unique(groups, return_inverse=True)
     sums = np.zeros((at.max(initial=-1) + 1, n_bits), np.int64)
-    np.add.at(sums, at, unpack_codes(codes, n_bits))
+    weight = 1 if counts is None else counts[:, None].astype(np.int64)
+    np.add.at(sums, at, unpack_codes(codes, n_bits) * weight)
     return binarize(sums)[at] if len(codes) else codes
 
 
 def merge_word(
-    images: np.ndarray, codes: np.ndarray, matches: tuple[np.ndarray, np.ndarray], n_bits: int
+    images: np.ndarray,
+    codes: np.ndarray,
+    matches: tuple[np.ndarray, np.ndarray],
+    n_bits: int,
+    counts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Merge the codes of one visual word along its matches.
 
@@ -73,6 +93,8 @@ def merge_word(
     codes : ndarray, (n, w) uint8
     matches : image_a, image_b, each (p,) int64
         That survived the filter.
+    counts : ndarray, (n,) int, optional
+        Images that each entry stands for; one.
 
     Returns
     -------
@@ -83,7 +105,7 @@ def merge_word(
     order = np.argsort(images)
     at = order[np.searchsorted(images, nodes, sorter=order)]
     merged = codes.copy()
-    merged[at] = merge_codes(codes[at], roots, n_bits)
+    merged[at] = merge_codes(codes[at], roots, n_bits, None if counts is None else counts[at])
     return merged
 
 

@@ -177,6 +177,7 @@ def shard_writer(target: ShardPlace) -> Callable[[pa.Table], pa.Table]:
         rows = rows.filter(rows["word_id"].is_valid()).sort_by(
             [("place", "ascending"), ("word_id", "ascending")]
         )
+        check_split(rows)
         found = expand_codes(rows, rows["place"].to_numpy(), target.values)
         listed = (found.words, found.owners, found.values)
         info = write_shard(target.folder_of(shard), *listed, ids, n_words=target.n_words)
@@ -185,3 +186,13 @@ def shard_writer(target: ShardPlace) -> Callable[[pa.Table], pa.Table]:
         return pa.table(columns)
 
     return write_one
+
+
+def check_split(rows: pa.Table) -> None:
+    """Raise ValueError where an image has a word in two of the sorted rows, each with a part of its sum."""
+    words, ids = rows["word_id"].to_numpy(), rows["image_id"].to_numpy()
+    firsts = np.zeros(len(words), bool)
+    firsts[run_starts(ids, words)] = True
+    if not firsts.all():
+        again = int(np.flatnonzero(~firsts)[0])
+        raise ValueError(f"image {ids[again]} was split: it has word {words[again]} in two rows")

@@ -42,12 +42,12 @@ class Coarse(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Vectors group by group, each group filled up to whole lanes.
+    """Vectors group by group, each group filled up to whole tiles of `resight.codebook.visit`.
 
     Parameters
     ----------
-    vectors : ndarray, (s, d) float32
-        Zero where a slot is filled up.
+    tiles : ndarray, (s / l, d, l) float32
+        Dimension by dimension; zero where a slot is filled up.
     half_norms : ndarray, (s,) float32
         Half of their squared lengths; infinite where a slot is filled up, which no score then chooses.
     names : ndarray, (s + 1,) int32
@@ -56,7 +56,7 @@ class Layout(NamedTuple):
         Slots of group i are ``starts[i]`` to ``starts[i + 1]``.
     """
 
-    vectors: np.ndarray
+    tiles: np.ndarray
     half_norms: np.ndarray
     names: np.ndarray
     starts: np.ndarray
@@ -156,8 +156,8 @@ class Quantizer:
         found = np.empty((len(X), m), np.int32)
         for start in range(0, len(X), GROUP_ROWS):
             rows = X[start : start + GROUP_ROWS]
-            probes = choose_groups(rows, centers.vectors, centers.half_norms, n_probes)
-            slots = search_groups(rows, probes, words.vectors, words.half_norms, words.starts, kept)
+            probes = choose_groups(rows, centers.tiles, centers.half_norms, n_probes)
+            slots = search_groups(rows, probes, words.tiles, words.half_norms, words.starts, kept)
             found[start : start + GROUP_ROWS] = rank_candidates(rows, self.centroids, words.names[slots], m)
         short = np.flatnonzero(found[:, -1] < 0)
         if len(short):
@@ -205,7 +205,8 @@ def lay_out(vectors: np.ndarray, home: np.ndarray, n_groups: int) -> Layout:
     names[slots] = order
     filled, half_norms = np.zeros((starts[-1], vectors.shape[1]), np.float32), np.full(starts[-1], np.inf)
     filled[slots], half_norms[slots] = vectors[order], halve_norms(vectors)[order]
-    return Layout(filled, half_norms.astype(np.float32), names, starts)
+    tiles = filled.reshape(-1, LANES, vectors.shape[1]).transpose(0, 2, 1)
+    return Layout(np.ascontiguousarray(tiles), half_norms.astype(np.float32), names, starts)
 
 
 def find_nearest(X: np.ndarray, centroids: np.ndarray, m: int) -> np.ndarray:

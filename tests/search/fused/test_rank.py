@@ -11,6 +11,7 @@ from resight.search.fused.rank import (
     fuse_lists,
     rank_fused,
 )
+from resight.search.fused.verified import Known
 from resight.verification.feature_files import Described, FeatureFiles, save_features
 from resight.verification.verify import prepare_photo
 from tests.search.fused.worlds import dense_graph, joined_similarity, make_world, save_world, unit
@@ -121,6 +122,22 @@ def test_a_verified_image_rises_to_the_top(rng, tmp_path):
     (after,) = rank_fused([asking], *opened, recipe, features=features)
     assert after.ordinals[0] == target
     (without,) = rank_fused([asking], *opened, recipe._replace(n_verified=0), features=features)
+    np.testing.assert_array_equal(without.ordinals, before.ordinals)
+
+
+def test_what_was_verified_before_counts_and_is_not_verified_again(rng, tmp_path):
+    world, recipe = make_world(tmp_path, rng), FusedRecipe(60, n_verified=20)
+    query, _ = make_query(rng, world, n_found=0)
+    opened = save_world(tmp_path, world).open(), world.files.open()
+    chosen = choose_images(query, opened[1], recipe)
+    (before,) = rank_fused([query], *opened, recipe)
+    known = Known(world.ids[chosen], np.where(chosen == before.ordinals[12], 60, 0))
+    (after,) = rank_fused([query._replace(known=known)], *opened, recipe)
+    assert after.ordinals[0] == before.ordinals[12]
+    part = Known(known.image_ids[::2], known.n_inliers[::2])
+    np.testing.assert_array_equal(choose_images(query._replace(known=part), opened[1], recipe), chosen[1::2])
+    assert not len(choose_images(query._replace(known=known), opened[1], recipe))
+    (without,) = rank_fused([query._replace(known=known)], *opened, recipe._replace(n_verified=0))
     np.testing.assert_array_equal(without.ordinals, before.ordinals)
 
 

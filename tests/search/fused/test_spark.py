@@ -6,14 +6,17 @@ from resight.arrow import arrow_to_lists, lists_to_arrow, vectors_to_arrow
 from resight.features.local.points import pack_features
 from resight.knn.copies import to_offsets
 from resight.rerank.fuse import choose_candidates
-from resight.search.fused.rank import FusedRecipe, fuse_lists, rank_fused
+from resight.search.fused.rank import FusedRecipe, choose_images, fuse_lists, rank_fused
+from resight.search.fused.running.spark import join_known
 from resight.search.fused.spark import (
     FusedFiles,
     fuse_neighbors,
     list_candidates,
+    list_near,
     pack_rankings,
     search_fused,
 )
+from resight.search.fused.verified import hash_contents, pack_known
 from resight.verification.feature_files import Described, FeatureFiles, save_features
 from resight.verification.verify import prepare_photo
 from tests.search.fused.test_lists import sparse_lists
@@ -97,6 +100,46 @@ def test_distributed_rankings_equal_local_ones(spark, rng, tmp_path):
     (plain,) = rank_fused(queries[:1], *opened, recipe._replace(n_verified=0))
     rise = np.flatnonzero(plain.ordinals == similar) - np.flatnonzero(images[0] == world.ids[similar])
     assert rise > 0  # its keypoints are the query's
+
+
+def draw_pairs(rng, world, queries, chosen):
+    """Verified pairs of every second image that each query chose, some of older bytes; what holds of them."""
+    rows, known = {}, {int(world.ids[query.own]): {} for query in queries}
+    for query, places in zip(queries, chosen, strict=True):
+        for place in places[::2].tolist():
+            a, b = sorted((int(world.ids[query.own]), int(world.ids[place])))
+            is_stale, n = bool(rng.random() < 0.3), int(rng.integers(0, 90))
+            rows.setdefault((a, b), (a, b, hash_contents(f"{a:40x}", f"{b:40x}") + is_stale, n, "ok"))
+    for a, b, contents, n, _ in rows.values():
+        for own, other in ((a, b), (b, a)):
+            if own in known and contents == hash_contents(f"{a:40x}", f"{b:40x}"):
+                known[own][other] = n
+    return list(rows.values()), known
+
+
+def test_what_is_known_and_near_is_taken_as_it_comes(spark, rng, tmp_path):
+    world, recipe = make_world(tmp_path, rng), FusedRecipe(25)
+    queries = [make_query(rng, world, own=own)[0] for own in (3, 8, 50)]
+    searched = save_world(tmp_path, world)
+    opened = searched.open(), world.files.open()
+    chosen = [choose_images(query, opened[1], recipe) for query in queries]
+    rows, known = draw_pairs(rng, world, queries, chosen)
+    hashes = [(int(i), f"{i:40x}", None) for i in world.ids]
+    images = spark.createDataFrame(hashes, "image_id long, content_hash string, removed_at timestamp")
+    kinds = "image_a long, image_b long, contents long, n_inliers int, status string"
+    pairs = spark.createDataFrame(rows, kinds)
+    files = FusedFiles(searched, world.files, None, ("float32", "float32"), "float32")
+    table = shuffled(spark, lay_out(world, queries, [random_features(rng)] * 3), rng)
+    near = list_near(table, files, depth=recipe.depth)
+    asked = join_known(table.join(near, "query_id"), pairs, images)
+    found = search_fused(asked, files, recipe).toArrow().sort_by("query_id")
+    queries = [q._replace(known=pack_known(known[int(world.ids[q.own])])) for q in queries]
+    expected = [world.ids[one.ordinals] for one in rank_fused(queries, *opened, recipe)]
+    observed = arrow_to_lists(found["image_ids"], "int64")[1].reshape(-1, 25)
+    np.testing.assert_array_equal(observed, expected)
+    wanted = list_candidates(asked, files, recipe).toArrow()["image_id"].to_pylist()
+    lacking = [choose_images(query, opened[1], recipe) for query in queries]
+    assert sorted(wanted) == world.ids[np.unique(np.concatenate(lacking))].tolist()
 
 
 def test_packed_rankings_hold_what_stands_out_in_order(spark, rng):

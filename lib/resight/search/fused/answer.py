@@ -30,10 +30,11 @@ from resight.search.fused.rank import (
 )
 from resight.search.fused.recipe import index_settings, read_fused_recipe
 from resight.search.fused.similarity import Descriptors, Part
+from resight.search.fused.verified import NOTHING, Known, check_verified, read_known
 from resight.search.local.answer import Keypoints, LocalIndex, answer_index, ask_index, open_local_index
 from resight.search.local.stored import read_indexed
 from resight.search.settings import SearchSettings
-from resight.tables import IMAGES
+from resight.tables import IMAGES, VERIFIED_PAIRS
 from resight.verification.overlap import Size
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import Photo, prepare_photo
@@ -161,10 +162,25 @@ def answer_fused(
     Q = np.stack([asked.vectors[0].Q[i] for i in usable]) if usable else np.zeros((0, collection.X.d), "f4")
     own = np.array([asking[i].own for i in usable], np.int64)
     near = list_similar(Q, own, collection, recipe.depth)
-    chosen = [asking[i]._replace(near=some) for i, some in zip(usable, near, strict=True)]
+    known = find_known([int(i) for i in asked.own], reader, settings, recipe)
+    chosen = [
+        asking[i]._replace(near=some, known=known.get(int(asked.own[i]), NOTHING))
+        for i, some in zip(usable, near, strict=True)
+    ]
     photos = open_candidates(chosen, descriptors, recipe, reader, fused, threads=threads)
     answers = rank_fused(chosen, collection, descriptors, recipe, features=photos, threads=threads)
     return dict(zip(usable, answers, strict=True))
+
+
+def find_known(
+    image_ids: Sequence[int], reader: Reader, settings: SearchSettings, recipe: FusedRecipe
+) -> dict[int, Known]:
+    """Find what the build of verify-pairs that the settings name says of some images, by their ids."""
+    if not settings.verified:
+        return {}
+    verified = reader.workspace.find_build(VERIFIED_PAIRS, settings.verified)
+    check_verified(verified, recipe.verification)
+    return read_known(image_ids, reader, verified)
 
 
 def lay_out(

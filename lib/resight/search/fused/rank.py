@@ -28,6 +28,7 @@ from resight.rerank.fuse import (
 from resight.search.answer import Answer
 from resight.search.collection import Collection
 from resight.search.fused.similarity import Descriptors
+from resight.search.fused.verified import NOTHING, Known
 from resight.topk import rank_order
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import Photo, verify_pair
@@ -73,7 +74,8 @@ class FusedQuery(NamedTuple):
     """A query: a unit vector (d,) per descriptor, its own ordinal or -1, and its rankings.
 
     ``near`` (k,) ordinals, the most similar by the first descriptor; ``found`` and ``scores`` (j,), its
-    `Ranking` by the inverted file, and ``others`` by further ones; ``photo``: its keypoints.
+    `Ranking` by the inverted file, and ``others`` by further ones; ``photo``: its keypoints. ``known``: what
+    was verified before, and is not again.
     """
 
     vectors: tuple[np.ndarray | None, ...]
@@ -83,6 +85,7 @@ class FusedQuery(NamedTuple):
     scores: np.ndarray
     photo: Photo | None = None
     others: tuple[Ranking, ...] = ()
+    known: Known = NOTHING
 
     def rankings(self) -> list[Ranking]:
         """List the rankings by inverted files, the query itself left out."""
@@ -123,7 +126,7 @@ def rank_fused(
         return
     verifier = Verifier(features, recipe) if features else None
     lists = (fuse_lists(query, descriptors, recipe.weighting) for query in queries)
-    fused = [verify_best(q, one, collection, verifier) for q, one in zip(queries, lists, strict=True)]
+    fused = [verify_best(q, one, collection, recipe, verifier) for q, one in zip(queries, lists, strict=True)]
     Y = observe_queries(fused, collection, recipe)
     solution = solve_diffusion(collection.nodes.S, Y, alpha=recipe.alpha, tol=recipe.tol, threads=threads)
     reached = np.ascontiguousarray(solution.F.T)
@@ -150,9 +153,10 @@ def fuse_lists(query: FusedQuery, descriptors: Descriptors, weighting: Weighting
 
 
 def choose_images(query: FusedQuery, descriptors: Descriptors, recipe: FusedRecipe) -> np.ndarray:
-    """Choose the images that a query is verified with: their ordinals, ascending."""
+    """Choose the images that a query is verified with, and was not before: their ordinals, ascending."""
     fused = fuse_lists(query, descriptors, recipe.weighting)
-    return fused.ordinals[choose_candidates(fused.fused, fused.scores, depth=recipe.n_verified)]
+    chosen = fused.ordinals[choose_candidates(fused.fused, fused.scores, depth=recipe.n_verified)]
+    return chosen[query.known.look_up(descriptors.X.id_of(chosen)) < 0]
 
 
 def list_similar(Q: np.ndarray, own: np.ndarray, collection: Collection, depth: int) -> list[np.ndarray]:
@@ -187,14 +191,25 @@ class Verifier:
         return n_inliers
 
 
-def verify_best(query: FusedQuery, fused: Fused, collection: Collection, verifier: Verifier | None) -> Fused:
-    """Add to the best of both rankings what verification says of them."""
-    if query.photo is None or verifier is None or not verifier.recipe.n_verified:
+def verify_best(
+    query: FusedQuery,
+    fused: Fused,
+    collection: Collection,
+    recipe: FusedRecipe,
+    verifier: Verifier | None,
+) -> Fused:
+    """Add to the best of both rankings what verification says of them, before or now."""
+    can_verify = query.photo is not None and verifier is not None
+    if not recipe.n_verified or not (can_verify or len(query.known.image_ids)):
         return fused
-    chosen = choose_candidates(fused.fused, fused.scores, depth=verifier.recipe.n_verified)
-    n_inliers = verifier.count_inliers(query.photo, collection.X.id_of(fused.ordinals[chosen]))
+    chosen = choose_candidates(fused.fused, fused.scores, depth=recipe.n_verified)
+    ids = collection.X.id_of(fused.ordinals[chosen])
+    n_inliers = query.known.look_up(ids)
+    if query.photo is not None and verifier is not None:
+        unknown = np.flatnonzero(n_inliers < 0)
+        n_inliers[unknown] = verifier.count_inliers(query.photo, ids[unknown])
     F = fused.fused.copy()
-    F[chosen] += reward_inliers(n_inliers, weight=verifier.recipe.bonus_weight)
+    F[chosen] += reward_inliers(n_inliers, weight=recipe.bonus_weight)
     return fused._replace(fused=F)
 
 

@@ -23,4 +23,4 @@ def read_fused_recipe(settings: SearchSettings, n: int) -> FusedRecipe:
 
 def index_settings(settings: SearchSettings) -> SearchSettings:
     """Give the settings of the search by local features whose ranking is fused."""
-    return structs.replace(settings, method="asmk", depth=max(MOST + 1, settings.n_verified))
+    return structs.replace(settings, method="asmk", verified="", depth=max(MOST + 1, settings.n_verified))

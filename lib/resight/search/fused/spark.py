@@ -10,24 +10,23 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
-from resight.arrow import arrow_to_lists, arrow_to_vectors, lists_to_arrow
-from resight.features.local.points import unpack_features
-from resight.knn.matrix import normalize_rows
+from resight.arrow import arrow_to_lists, lists_to_arrow
+from resight.knn.copies import to_offsets
 from resight.rerank.fuse import FROZEN, MOST, Weighting
 from resight.search.collection import Collection, SearchFiles
 from resight.search.fused.lists import Seen, fuse_pairs, join_directions, list_finds, rank_neighbors
+from resight.search.fused.pack import cut_lists, read_known, read_photos, read_rankings, unit_rows
 from resight.search.fused.rank import (
     FusedQuery,
     FusedRecipe,
-    Ranking,
     choose_images,
     list_similar,
     rank_fused,
 )
 from resight.search.fused.similarity import DescriptorFiles
+from resight.search.fused.verified import NOTHING
 from resight.search.spark import ANSWERS, pack_answers
 from resight.verification.feature_files import FeatureFiles
-from resight.verification.verify import Photo, prepare_photo
 
 SEEN = "src long, dst long, calibrated double"
 LISTS = "src long, dst binary, similarity binary"
@@ -164,8 +163,38 @@ def number_lists(lists: DataFrame, files: DescriptorFiles) -> DataFrame:
     return lists.mapInArrow(number, LISTS)
 
 
+def list_near(queries: DataFrame, files: FusedFiles, *, depth: int) -> DataFrame:
+    """List the images nearest to each of (query_id, own, vector) rows: query_id and ``near``, ordinals.
+
+    What `list_candidates` and `search_fused` else both look for.
+    """
+
+    def list_batches(batches: Batches) -> Batches:
+        collection = files.searched.open()
+        for batch in batches:
+            near = find_near(batch, files, collection, depth)
+            flat = np.concatenate([np.zeros(0, np.int64), *near])
+            packed = lists_to_arrow(to_offsets(np.array([len(one) for one in near], np.int64)), flat)
+            yield pa.record_batch([batch["query_id"], packed], names=["query_id", "near"])
+
+    columns = queries.select("query_id", "own", "vector")
+    return columns.mapInArrow(list_batches, "query_id long, near binary")
+
+
+def find_near(
+    batch: pa.RecordBatch, files: FusedFiles, collection: Collection, depth: int
+) -> list[np.ndarray]:
+    """List the images nearest to each query of a batch by the first descriptor, see `list_similar`."""
+    vectors, own = (
+        unit_rows(batch["vector"], files.dtypes[0]),
+        collection.X.ordinal_of(batch["own"].to_numpy()),
+    )
+    Q = [q if q is not None else np.zeros(collection.X.d, np.float32) for q in vectors]
+    return list_similar(np.stack(Q), own, collection, depth) if Q else []
+
+
 def list_candidates(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> DataFrame:
-    """List the images that the queries of `search_fused` are verified with: image_id, each once."""
+    """List the images that the queries of `search_fused` are verified with anew: image_id, each once."""
     first = recipe._replace(n_verified=0)  # keypoints are not prepared
 
     def choose(batches: Batches) -> Batches:
@@ -184,8 +213,9 @@ def search_fused(queries: DataFrame, files: FusedFiles, recipe: FusedRecipe) -> 
 
     ``queries``: query_id, own (image_id, or -1), vector, vector_2 ... (one per descriptor, or null),
     image_ids and scores (packed ranking by the inverted file, or null), the same of a further ranking as
-    image_ids_2 and scores_2 where there is one, and points, vectors, width, height of the keypoints (or null:
-    nothing is verified).
+    image_ids_2 and scores_2 where there is one, points, vectors, width, height of the keypoints (or null:
+    nothing is verified), and where there are such, near (see `list_near`) and known (an array of image_id,
+    ascending, and n_inliers of what was verified before).
     """
 
     def rank_batches(batches: Batches) -> Batches:
@@ -209,8 +239,11 @@ def read_queries(
     n, names = batch.num_rows, ["vector", *(f"vector_{i}" for i in range(2, len(files.dtypes) + 1))]
     vectors = [unit_rows(batch[name], dtype) for name, dtype in zip(names, files.dtypes, strict=True)]
     own = collection.X.ordinal_of(batch["own"].to_numpy())
-    Q = np.stack([q if q is not None else np.zeros(collection.X.d, np.float32) for q in vectors[0]])
-    near = list_similar(Q, own, collection, recipe.depth)
+    if "near" in batch.schema.names:
+        near = cut_lists(*arrow_to_lists(batch["near"], "int64"))
+    else:
+        near = find_near(batch, files, collection, recipe.depth)
+    known = read_known(batch) if "known" in batch.schema.names else [NOTHING] * n
     listed = [
         read_rankings(batch, end, collection) for end in ("", "_2") if f"scores{end}" in batch.schema.names
     ]
@@ -224,37 +257,7 @@ def read_queries(
             rankings[0].scores,
             photos[i],
             tuple(rankings[1:]),
+            known[i],
         )
         for i, rankings in zip(range(n), zip(*listed, strict=True), strict=True)
-    ]
-
-
-def read_rankings(batch: pa.RecordBatch, end: str, collection: Collection) -> list[Ranking]:
-    """Unpack one ranking of every query, from the columns whose names have that ``end``."""
-    offsets, ids = arrow_to_lists(batch[f"image_ids{end}"], "int64")
-    found, scores = collection.X.ordinal_of(ids), arrow_to_lists(batch[f"scores{end}"], "float32")[1]
-    return [Ranking(found[a:b], scores[a:b]) for a, b in pairwise(offsets)]
-
-
-def unit_rows(column: pa.Array, dtype: str) -> list[np.ndarray | None]:
-    """Unpack unit vectors (d,); None where one is null, zero or not finite."""
-    there = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
-    rows: list[np.ndarray | None] = [None] * len(column)
-    if len(there):
-        unit, status = normalize_rows(arrow_to_vectors(column.take(pa.array(there)), dtype))
-        for place, vector, word in zip(there.tolist(), unit, status, strict=True):
-            rows[place] = vector if word == "ok" else None
-    return rows
-
-
-def read_photos(batch: pa.RecordBatch, dtype: str, recipe: FusedRecipe) -> list[Photo | None]:
-    """Prepare the keypoints of queries for verification; None where there are none."""
-    if not recipe.n_verified:
-        return [None] * batch.num_rows
-    columns = [batch[name].to_pylist() for name in ("points", "vectors", "width", "height")]
-    return [
-        None
-        if points is None
-        else prepare_photo(unpack_features(points, vectors, dtype), (width, height), recipe.verification)
-        for points, vectors, width, height in zip(*columns, strict=True)
     ]
