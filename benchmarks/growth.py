@@ -3,10 +3,13 @@
 For every size a fresh process draws planted manifolds, builds the graph with the operators of build-graph (by
 the path that the planner chooses, or the one named) and diffuses for some queries. A line gives seconds and
 CPU seconds (children included) of each step; at the end stands the exponent of n that fits the totals best
-(least squares of the logarithms), and between neighbouring sizes. Run on a quiet machine::
+(least squares of the logarithms), and between neighbouring sizes. With ``--keep FOLDER`` what was done stays
+there, so that sizes can be measured one by one, and a run that was stopped goes on after its last step. Run
+on a quiet machine::
 
     python benchmarks/growth.py
     python benchmarks/growth.py --sizes 50000 100000 200000 500000 1000000 --method ivf
+    python benchmarks/growth.py --sizes 50000 --keep grown && python benchmarks/growth.py --keep grown
 """
 
 import argparse
@@ -14,7 +17,9 @@ import json
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from manifolds import SESSION, Pipeline, draw_views, write_vectors
@@ -28,9 +33,13 @@ SIZES = [50_000, 100_000, 200_000, 500_000, 1_000_000]
 
 
 def measure(n, options):
-    """Build one graph and search it, in this process: step -> (seconds, CPU seconds)."""
+    """Build one graph and search it, in this process: step -> (seconds, CPU seconds, MiB)."""
+    kept = options.keep and Path(options.keep, str(n))
+    if kept and (kept / "figures.json").exists():
+        return json.loads((kept / "figures.json").read_text())
     spark = start_session(SESSION)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    with nullcontext(str(kept)) if kept else tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         pipeline = Pipeline(spark, folder, k=options.k, method=options.method)
         write_vectors(pipeline.path("vectors"), n, options.d)
         warm_up(spark, options)
@@ -42,6 +51,7 @@ def measure(n, options):
         name = f"{len(Q)} queries"
         pipeline.timed(name, lambda: list(answer_queries(Q, own, collection, settings, threads=2)))
         figures = {"nnz": collection.nodes.S.nnz, "steps": pipeline.seconds}
+        (Path(folder) / "figures.json").write_text(json.dumps(figures))
     spark.stop()
     return figures
 
@@ -66,8 +76,9 @@ def report(n, figures):
     steps = figures["steps"]
     totals = [sum(pair[i] for pair in steps.values()) for i in (0, 1)]
     print(f"n {n}, {figures['nnz'] / n:.1f} edges a node: {totals[0]:.1f} s, {totals[1]:.1f} CPU-s")
-    for name, (wall, cpu) in steps.items():
-        print(f"  {name:22s} {wall:9.1f} s {cpu:9.1f} CPU-s {1e3 * cpu / n:8.3f} CPU-ms a vector", flush=True)
+    for name, (wall, cpu, peak) in steps.items():
+        each = f"{1e3 * cpu / n:8.3f} CPU-ms a vector"
+        print(f"  {name:22s} {wall:9.1f} s {cpu:9.1f} CPU-s {each} {peak:8.0f} MiB", flush=True)
     return totals
 
 
@@ -81,6 +92,7 @@ def main():
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--method", choices=["auto", "exact", "ivf"], default="auto")
     parser.add_argument("--folder", default=None, help="where tables and files are written, and deleted")
+    parser.add_argument("--keep", default="", help="folder that keeps what was done, for the next call")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:

@@ -4,6 +4,7 @@ An object is a curve on the sphere: its views lie along an arc of two random dir
 that far views are linked through near ones alone.
 """
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -15,8 +16,10 @@ from knn_graph import cpu_seconds
 
 from resight import files
 from resight.arrow import vectors_to_arrow
+from resight.graph.matrix import load_graph_files
 from resight.graph.spark import build_edges, find_components, list_copies
 from resight.graph.storage.spark import write_graph_files
+from resight.knn.matrix import load_vector_files
 from resight.knn.plan import choose_method
 from resight.knn.spark import Approximation, expand_lists, list_neighbors, write_vector_files
 
@@ -43,7 +46,9 @@ def draw_views(start, stop, d, *, noise=NOISE):
 
 
 def write_vectors(folder, n, d):
-    """Write ``n`` float16 vectors as a Parquet table of several files."""
+    """Write ``n`` float16 vectors as a Parquet table of several files; not where there are some."""
+    if Path(folder).exists():
+        return
     Path(folder).mkdir(parents=True)
     for start in range(0, n, ROWS):
         ids = np.arange(start, min(start + ROWS, n))
@@ -53,11 +58,15 @@ def write_vectors(folder, n, d):
 
 
 class Pipeline:
-    """Tables and files of one collection under a folder; every step is timed."""
+    """Tables and files of one collection under a folder; every step is timed.
+
+    What was done is written down there: a second pipeline over the same folder goes on after it.
+    """
 
     def __init__(self, spark, folder, *, k, method="auto"):
         self.spark, self.folder, self.k, self.method = spark, str(folder), k, method
-        self.seconds = {}
+        self.record = Path(folder) / "steps.json"
+        self.seconds = json.loads(self.record.read_text()) if self.record.exists() else {}
 
     def path(self, name):
         """Name a table or a folder of files."""
@@ -67,23 +76,35 @@ class Pipeline:
         """Read a table."""
         return self.spark.read.parquet(self.path(name))
 
-    def timed(self, name, step):
-        """Do a step; keep its seconds and CPU seconds, children included."""
+    def timed(self, name, step, read=None):
+        """Do a step; keep its seconds, CPU seconds and MiB, children included. ``read`` what is there."""
+        if read and name in self.seconds:
+            return read()
+        memory = TreeMemory()
+        memory.start()
         cpu, wall = cpu_seconds(), time.perf_counter()
         result = step()
-        self.seconds[name] = (time.perf_counter() - wall, cpu_seconds() - cpu)
+        wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
+        self.seconds[name] = (wall, cpu, memory.stop() / 1024)
+        self.record.write_text(json.dumps(self.seconds))
         return result
 
     def build(self):
         """Go from vectors to the graph's files: (vectors, graph)."""
-        table = self.read("vectors")
-        layout = self.timed("files", lambda: write_vector_files(table, self.path("matrix")))
+        table, matrix = self.read("vectors"), self.path("matrix")
+        layout = self.timed(
+            "files", lambda: write_vector_files(table, matrix), lambda: load_vector_files(matrix)
+        )
         plan = choose_method(layout.n - layout.n_copies, layout.d, method=self.method)
         approximate = Approximation() if plan.method == "ivf" else None
-        lists = list_neighbors(self.spark, layout, k=self.k, approximate=approximate)
-        neighbors = expand_lists(lists, layout, max_copies=10)
-        self.timed(f"neighbors, {plan.method}", lambda: self.write("neighbors", neighbors))
-        return layout, self.timed("graph", lambda: self.join(layout))
+
+        def search():
+            lists = list_neighbors(self.spark, layout, k=self.k, approximate=approximate)
+            self.write("neighbors", expand_lists(lists, layout, max_copies=10))
+
+        self.timed(f"neighbors, {plan.method}", search, lambda: None)
+        graph = self.timed("graph", lambda: self.join(layout), lambda: load_graph_files(self.path("graph")))
+        return layout, graph
 
     def write(self, name, frame):
         """Write a table."""
@@ -120,6 +141,12 @@ class TreeMemory(threading.Thread):
         while self.running:
             self.peak = max(self.peak, sum(proportional_kib(pid) for pid in list_tree()))
             time.sleep(0.5)
+
+    def stop(self):
+        """End looking; give the largest KiB."""
+        self.running = False
+        self.join()
+        return self.peak
 
 
 def list_tree():

@@ -5,10 +5,12 @@ operators of build-graph. The offline diffusion runs on some blocks, and the tot
 nodes. Then the same queries are answered by every path: replicated (the whole graph mapped), truncated (a
 shortlist each), partitioned (two ranks of a barrier stage), and from offline rows, which are computed here
 for the nodes that the queries observe. A line gives seconds, CPU seconds and the largest memory of all
-processes together, shared pages counted once. Run on a quiet machine::
+processes together, shared pages counted once. With ``--keep FOLDER`` the graph stays there, so that the parts
+can be measured one by one, and a run that was stopped goes on after its last step. Run on a quiet machine::
 
     python benchmarks/million.py
     python benchmarks/million.py --n 1000000 --d 256 --blocks 4
+    python benchmarks/million.py --keep million --parts && python benchmarks/million.py --keep million
     python benchmarks/million.py --n 20000 --synthetic
 """
 
@@ -16,6 +18,8 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 from knn_graph import cpu_seconds
@@ -38,6 +42,7 @@ from resight.search.settings import SearchSettings
 from resight.session import start_session
 
 BLOCK = 4096
+PARTS = ("offline", "paths", "rows", "partitioned")
 
 
 def run_step(name, step, *, scale=1.0):
@@ -47,17 +52,19 @@ def run_step(name, step, *, scale=1.0):
     cpu, wall = cpu_seconds(), time.perf_counter()
     result = step()
     wall, cpu = time.perf_counter() - wall, cpu_seconds() - cpu
-    memory.running = False
-    memory.join()
+    peak = memory.stop() / 1024
     total = f"; all of it {scale * wall / 60:.1f} min, {scale * cpu / 60:.1f} CPU-min" if scale > 1 else ""
-    print(f"  {name:32s} {wall:9.2f} s {cpu:9.2f} CPU-s {memory.peak / 1024:8.0f} MiB{total}", flush=True)
+    print(f"  {name:32s} {wall:9.2f} s {cpu:9.2f} CPU-s {peak:8.0f} MiB{total}", flush=True)
     return result
 
 
 def make_graph(pipeline, options):
     """Build the graph from vectors, or write a synthetic one over them."""
     if not options.synthetic:
-        return run_step("graph from vectors", pipeline.build)
+        built = run_step("graph from vectors", pipeline.build)
+        for name, (wall, cpu, peak) in pipeline.seconds.items():
+            print(f"    {name:30s} {wall:9.2f} s {cpu:9.2f} CPU-s {peak:8.0f} MiB")
+        return built
     layout = write_vector_files(pipeline.read("vectors"), pipeline.path("matrix"))
     ids = np.concatenate(layout.open().ids)
     run_step("synthetic graph", lambda: write_graph(pipeline.path("graph"), ids, options.degree))
@@ -132,25 +139,32 @@ def read_options():
     parser.add_argument("--queries", type=int, default=100)
     parser.add_argument("--synthetic", action="store_true")
     parser.add_argument("--folder", default=None, help="where tables and files are written, and deleted")
+    parser.add_argument("--keep", default="", help="folder that keeps what was done, for the next call")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS, help="what follows the graph")
     return parser.parse_args()
 
 
 def main():
     """Go through all steps."""
     options, spark = read_options(), start_session(SESSION)
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    kept = options.keep
+    with nullcontext(kept) if kept else tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
         pipeline = Pipeline(spark, folder, k=options.k)
         write_vectors(pipeline.path("vectors"), options.n, options.d)
         print(f"{options.n} nodes, {options.d} dimensions, {options.queries} queries", flush=True)
         layout, graph = make_graph(pipeline, options)
         print(f"    {graph.nnz / graph.n:.1f} edges a node")
-        diffuse_blocks(graph, options)
         searched = SearchFiles(layout, graph)
         collection = searched.open()
         Q = draw_views(0, options.queries, options.d, noise=0.45)
-        answer_by_paths(collection, Q, options)
-        answer_from_rows(Q, collection, options)
-        if not options.synthetic:
+        if "offline" in options.parts:
+            diffuse_blocks(graph, options)
+        if "paths" in options.parts:
+            answer_by_paths(collection, Q, options)
+        if "rows" in options.parts:
+            answer_from_rows(Q, collection, options)
+        if "partitioned" in options.parts and not options.synthetic:
             settings = SearchSettings(method="diffusion", alpha=options.alpha)
             answer_by_parts(spark, pipeline, searched, Q, settings)
     spark.stop()

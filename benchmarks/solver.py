@@ -3,10 +3,11 @@
 The graph is drawn: clusters of 40 nodes, about 13 neighbours per row, one link in twenty to anywhere, node
 numbers in random order. *Product*: milliseconds for S times a block of s vectors, and the share of a plain
 copy's bandwidth when only the bytes that must move are counted (12 per stored entry, 16 per number of the
-block). *Solve*: queries of ten nodes each, the same queries on both sides, `cg` one by one on the graph in
-our order and with BLAS on one thread; both reach the same true residual, which is printed. All sides of a
-pair run alternately in one process; each line gives the median of the ratios and their range, wall and CPU
-seconds. Run on a quiet machine::
+block). What two threads gain stands next to what they gain at a copy of as many bytes, which memory limits,
+and at sums in registers, which only the machine's second core limits. *Solve*: queries of ten nodes each, the
+same queries on both sides, `cg` one by one on the graph in our order and with BLAS on one thread; both reach
+the same true residual, which is printed. All sides of a pair run alternately in one process; each line gives
+the median of the ratios and their range, wall and CPU seconds. Run on a quiet machine::
 
     python benchmarks/solver.py
     python benchmarks/solver.py --n 1000000 --queries 256 --pairs 8 --parts product solve
@@ -19,6 +20,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numba
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse._sparsetools import csr_matvecs
@@ -31,6 +33,7 @@ from resight.diffusion.product import Passes
 from resight.diffusion.solve import solve_diffusion
 
 ALPHA = 0.99
+SUMS = 100_000_000  # of one call of the sums in registers
 
 
 def draw_graph(n, rng, *, degree=14, size=40, far=0.05):
@@ -75,16 +78,20 @@ def describe_ratio(theirs, ours):
     return f"{statistics.median(ratios):.2f} x [{ratios[0]:.2f}, {ratios[-1]:.2f}], CPU {cpu:.2f} x"
 
 
-def copy_halves(source, target, threads):
-    """Copy an array, each thread a part of its own."""
-    cuts = [len(source) * i // threads for i in range(threads + 1)]
+def share(call, n, threads):
+    """Call with consecutive ranges of ``n`` things, each thread a part of its own."""
+    cuts = [n * i // threads for i in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
-        list(
-            pool.map(
-                lambda i: np.copyto(target[cuts[i] : cuts[i + 1]], source[cuts[i] : cuts[i + 1]]),
-                range(threads),
-            )
-        )
+        list(pool.map(lambda i: call(cuts[i], cuts[i + 1]), range(threads)))
+
+
+@numba.njit(nogil=True)
+def add_up(start, stop):
+    """Sum in a register: an instruction waits for the one before and for nothing else."""
+    total = 0.0
+    for i in range(start, stop):
+        total += i
+    return total
 
 
 def compare_products(name, S, s, pairs):
@@ -98,22 +105,32 @@ def compare_products(name, S, s, pairs):
         csr_matvecs(n, n, s, S.indptr, S.indices, S.data, P.ravel(), Q.ravel())
 
     with Passes(S) as one, Passes(S, threads=2) as two:
+
+        def copy(start, stop):
+            target[start:stop] = source[start:stop]
+
         sides = {
-            "copy": lambda _: copy_halves(source, target, 1),
-            "copy 2": lambda _: copy_halves(source, target, 2),
+            "copy": lambda _: share(copy, len(source), 1),
+            "copy 2": lambda _: share(copy, len(source), 2),
+            "sums": lambda _: share(add_up, SUMS, 1),
+            "sums 2": lambda _: share(add_up, SUMS, 2),
             "scipy": multiply_scipy,
-            "one": lambda _: one.multiply(P, Q),
-            "two": lambda _: two.multiply(P, Q),
+            "ours": lambda _: one.multiply(P, Q),
+            "ours 2": lambda _: two.multiply(P, Q),
         }
         run_pairs(sides, 1)
         times = run_pairs(sides, pairs)
     ms = {side: 1e3 * median_wall(rows) for side, rows in times.items()}
-    shares = [ms["copy"] / ms["scipy"], ms["copy"] / ms["one"], ms["copy 2"] / ms["two"]]
+    shares = [ms["copy"] / ms["scipy"], ms["copy"] / ms["ours"], ms["copy 2"] / ms["ours 2"]]
     print(
         f"product, {name}, s = {s}: csr_matvecs {ms['scipy']:.0f} ms ({shares[0]:.0%} of a copy), ours "
-        f"{ms['one']:.0f} ms ({shares[1]:.0%}), two threads {ms['two']:.0f} ms ({shares[2]:.0%} of two)\n"
-        f"  one thread / csr_matvecs {describe_ratio(times['scipy'], times['one'])}\n"
-        f"  two threads / one {describe_ratio(times['one'], times['two'])}, {pairs} pairs",
+        f"{ms['ours']:.0f} ms ({shares[1]:.0%}), two threads {ms['ours 2']:.0f} ms ({shares[2]:.0%} of two)\n"
+        f"  one thread / csr_matvecs {describe_ratio(times['scipy'], times['ours'])}\n"
+        + "".join(
+            f"  two threads / one, {what}: {describe_ratio(times[side], times[f'{side} 2'])}\n"
+            for side, what in (("ours", "product"), ("copy", "a copy"), ("sums", "sums"))
+        )
+        + f"  {pairs} pairs",
         flush=True,
     )
 

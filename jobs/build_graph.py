@@ -49,7 +49,7 @@ class GraphConfig(Config, frozen=True):
     descriptors: Annotated[str, Meta(description="build of the descriptors; default: the newest")] = ""
     k: Annotated[
         int | Literal["auto"],
-        Meta(description="neighbours of a node, distinct vectors; auto: 50, fused 20, all regions 200"),
+        Meta(description="other nodes near each, distinct vectors; auto: 50, fused 20, all regions 200"),
     ] = "auto"
     of: Annotated[
         Literal["images", "regions", "fused"],
@@ -173,7 +173,7 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     log.info("build-graph: %s, because %s", plan.method, plan.reason)
     store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
     copies = store.persist("copies", list_copies(store.spark, layout))
-    renewed = renew_lists(store, conf, layout) if conf.of == "images" else None
+    renewed = None if is_fused(conf) else renew_lists(store, conf, layout, regions)
     approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
     lists = renewed
     if lists is None:
@@ -193,7 +193,7 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     images = store.read(GLOBAL_DESCRIPTORS)
     nodes = build_nodes(images, copies) if regions is None else build_region_nodes(regions, copies)
     store.write(NODES, nodes)
-    edges = store.persist("edges", build_edges(store.written(NEIGHBORS), copies, gamma=conf.exponent))
+    edges = store.persist("edges", join_edges(store, conf, copies, grown=renewed is not None))
     store.write(EDGES, edges)
     store.write(COMPONENTS, label_components(store, conf, edges, copies))
 
@@ -211,16 +211,18 @@ def require_rankings(store: TableStore) -> None:
             check_answered(usable.join(asked, "image_id", "left_anti").count(), ranked, option)
 
 
-def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> DataFrame | None:
-    """Search only for the images whose lists changed since the last run; None where that does not pay."""
+def renew_lists(
+    store: TableStore, conf: GraphConfig, layout: VectorFiles, regions: DataFrame | None
+) -> DataFrame | None:
+    """Search only for the nodes whose lists changed since the last run; None where that does not pay."""
     from resight.knn.growth.spark import update_lists
 
-    previous, before = store.previous(NEIGHBORS), store.input_before(GLOBAL_DESCRIPTORS)
-    if previous is None or before is None:
+    previous, vectors = store.previous(NEIGHBORS), list_vectors(store, conf, regions)
+    if previous is None or vectors is None:
         return None
     now, then = (
-        unify_copies(rows.where("status = 'ok'")).select("image_id", sf.xxhash64("vector").alias(name))
-        for rows, name in ((store.read(GLOBAL_DESCRIPTORS), "now"), (before, "then"))
+        rows.select("image_id", sf.xxhash64("vector").alias(name))
+        for rows, name in zip(vectors, ("now", "then"), strict=True)
     )
     joined = now.join(then, "image_id", "full").where("not (now <=> then)")
     moved = store.persist("moved", joined)
@@ -232,6 +234,36 @@ def renew_lists(store: TableStore, conf: GraphConfig, layout: VectorFiles) -> Da
         return None
     k, rows = conf.n_neighbors, conf.block_rows
     return update_lists(previous, moved.select("image_id"), layout, k=k, block_rows=rows, hold=store.hold)
+
+
+def list_vectors(
+    store: TableStore, conf: GraphConfig, regions: DataFrame | None
+) -> tuple[DataFrame, DataFrame] | None:
+    """Give the usable vectors of the nodes (image_id: the node) of today and of the last run, if any."""
+    tables = [GLOBAL_DESCRIPTORS] if regions is None else [GLOBAL_DESCRIPTORS, REGION_DESCRIPTORS]
+    before = store.input_before(GLOBAL_DESCRIPTORS)
+    if before is None or any(store.input_before(table) is None for table in tables):
+        return None
+    ok = "status = 'ok'"
+    if regions is None:
+        now, then = store.read(GLOBAL_DESCRIPTORS), before
+        return unify_copies(now.where(ok)), unify_copies(then.where(ok))
+    nodes = (regions.where(ok), list_regions(store, conf, before=True).where(ok))
+    now, then = (rows.select(sf.col("node_id").alias("image_id"), "vector") for rows in nodes)
+    return now, then
+
+
+def join_edges(store: TableStore, conf: GraphConfig, copies: DataFrame, *, grown: bool) -> DataFrame:
+    """Join mutual neighbours: where the lists have ``grown``, only those whose lists are not as they were."""
+    from resight.graph.growth.spark import repair_edges, save_changed
+
+    lists = store.written(NEIGHBORS)
+    before, previous = store.previous(NEIGHBORS), store.previous(EDGES)
+    if not grown or before is None or previous is None:
+        return build_edges(lists, copies, gamma=conf.exponent)
+    changed = save_changed(lists, before, store.staging(files.join(store.run.run_id, "grown")))
+    store.note(lists_changed=changed.n)
+    return repair_edges(lists, previous, copies, changed, gamma=conf.exponent)
 
 
 def fuse_lists(store: TableStore, conf: GraphConfig, near: DataFrame, layout: VectorFiles) -> DataFrame:
@@ -295,14 +327,23 @@ def keep_regions(store: TableStore, conf: GraphConfig) -> DataFrame:
     return regions
 
 
-def list_regions(store: TableStore, conf: GraphConfig) -> DataFrame:
-    """Make the nodes of a graph of regions, with their vectors, from the descriptors of the run."""
-    hashes = store.read(GLOBAL_DESCRIPTORS).select("image_id", "content_hash")
-    n_rows = store.source(REGION_DESCRIPTORS)[1].n_rows
+def list_regions(store: TableStore, conf: GraphConfig, *, before: bool = False) -> DataFrame:
+    """Make the nodes of a graph of regions, with their vectors, from the descriptors of this run or the last.
+
+    Raises
+    ------
+    ValueError
+        Those of the last run are gone.
+    """
+    find = store.source_before if before else store.source
+    described, listed = find(GLOBAL_DESCRIPTORS), find(REGION_DESCRIPTORS)
+    if described is None or listed is None:
+        raise ValueError("the descriptors of the last run are gone")
+    hashes = store.open(GLOBAL_DESCRIPTORS, *described).select("image_id", "content_hash")
     return list_region_nodes(
-        unify_copies(store.read(REGION_DESCRIPTORS).join(hashes, "image_id"), "region_ix"),
-        dtype=store.properties(REGION_DESCRIPTORS)["dtype"],
-        n_groups=max(1, -(-n_rows // GROUP_ROWS)),
+        unify_copies(store.open(REGION_DESCRIPTORS, *listed).join(hashes, "image_id"), "region_ix"),
+        dtype=listed[1].properties["dtype"],
+        n_groups=max(1, -(-listed[1].n_rows // GROUP_ROWS)),
         compress=conf.compress,
         lam=conf.gmp_lambda,
         seed=conf.seed,

@@ -117,7 +117,7 @@ def keep_old_rows(
         stale_error=error._asdict(),
     )
     chosen = save_places(judged, others, work.graph.n, folder)
-    return keep_rows(previous, judged, kept, work.version), chosen
+    return keep_rows(previous, judged, kept, work.version, error.largest), chosen
 
 
 def choose_states(conf: DiffuseConfig, error: float) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -33,6 +33,7 @@ from resight.search.asked.spark import Asked, Dtypes, ask_collection, ask_files
 from resight.search.collection import SearchFiles
 from resight.search.filter import parse_filter
 from resight.search.fused.similarity import COLOUR
+from resight.search.fused.verified import check_verified
 from resight.search.regions import RegionFiles
 from resight.search.settings import (
     SearchSettings,
@@ -61,8 +62,10 @@ from resight.tables import (
     RESULTS,
     SHARDS,
     SOURCES,
+    VERIFIED_PAIRS,
     WORD_STATS,
 )
+from resight.verification.settings import VerifySettings
 from resight.workspace import Run, input_key
 
 GRAPH = (EDGES, NODES, COMPONENTS)
@@ -120,6 +123,10 @@ class SearchConfig(SearchSettings, frozen=True):
             raise ValueError("also: only for the method fused")
         if self.shortlist and self.path in ("replicated", "partitioned"):
             raise ValueError("shortlist: only on the path truncated, or auto, which then is that one")
+        if self.path == "partitioned" and not needs_graph(self):
+            raise ValueError("path: partitioned is for the method diffusion")
+        if self.path == "truncated" and not (needs_graph(self) or needs_regions(self)):
+            raise ValueError("path: truncated is for the methods diffusion and regional_diffusion")
         super().__post_init__()
 
     def settings(self) -> SearchSettings:
@@ -161,6 +168,7 @@ def reads_keypoints(conf: SearchConfig) -> bool:
         Input(GLOBAL_DESCRIPTORS, "descriptors", when=needs_vectors),
         Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=needs_fusion),
         Input(RESULTS, "also", optional=True, newest=False, role=FURTHER, when=needs_fusion),
+        Input(VERIFIED_PAIRS, "verified", optional=True, newest=False, when=needs_fusion),
         *(Input(table, "index", when=needs_index) for table in INDEX),
         Input(MODELS, when=needs_index, kind=is_codebook),
         Input(LOCAL_DESCRIPTORS, optional=True, when=reads_keypoints),
@@ -201,15 +209,17 @@ def main(store: TableStore, conf: SearchConfig) -> None:
 
 
 def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
-    """Choose how a diffusion over the graph of images is distributed; other methods have one way."""
-    if not needs_graph(conf):
-        return Plan("replicated", "the method needs no graph")
+    """Choose how a diffusion over a graph of images, or of regions, is distributed; others have one way."""
+    of_regions = needs_regions(conf)
+    if not (needs_graph(conf) or of_regions):
+        return Plan("replicated", "the method has one way")
     n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
     wanted = "truncated" if conf.shortlist and conf.path == "auto" else conf.path
     settings = partial(store.spark.conf.get, default=None)
     n_slots = count_slots(settings)
+    memory = int(conf.task_memory * 2**30)
     plan = choose_path(
-        n, nnz, BATCH, memory_bytes=int(conf.task_memory * 2**30), n_slots=n_slots, path=wanted
+        n, nnz, BATCH, memory_bytes=memory, n_slots=n_slots, path=wanted, of_regions=of_regions
     )
     log.info("search: %s, because %s", plan.path, plan.reason)
     if plan.path == "partitioned":  # before anything is described or written
@@ -229,11 +239,15 @@ def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame,
 
 def rank_by_fusion(store: TableStore, conf: SearchConfig, queries: DataFrame, dtypes: Dtypes) -> DataFrame:
     """Rank by vectors, an inverted file, verification and a graph of fused similarity together."""
-    from resight.search.fused.running.spark import join_further, rank_by_all
+    from resight.search.fused.running.spark import join_further, join_known, rank_by_all
 
     check_codebook(store)
     if check_further(store, conf):
         queries = join_further(queries, store.read(RESULTS, role=FURTHER))
+    verified = store.run.inputs.get(VERIFIED_PAIRS.name)
+    if verified is not None:
+        check_verified(verified, VerifySettings())
+        queries = join_known(queries, store.read(VERIFIED_PAIRS), store.read(IMAGES))
     searched = filter_images(store, conf, open_files(store))
     descriptors = join_descriptors(store, searched.vectors, conf.colour_weight)
     n_slots = count_slots(lambda key: store.spark.conf.get(key, None))

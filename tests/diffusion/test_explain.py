@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from resight.diffusion.explain import explain_result, rows_of
+from resight.diffusion.explain import QUERY, explain_result, leave_from, rows_of
 
 
 def best_product(A, y, target, max_hops):
@@ -43,6 +43,18 @@ def test_result_out_of_reach_has_no_hops():
     for options in ({"target": 2}, {"target": 1, "max_hops": 1}, {"target": 1, "max_nodes": 0}):
         path = explain_result(rows_of(A), np.array([0]), np.array([0.5]), **options)
         assert [len(column) for column in path] == [0, 0, 0, 0]
+
+
+def test_the_chain_of_a_query_that_is_a_node_begins_there():
+    A = sp.csr_array(np.diag([0.5, 0.8, 0.9], 1) + np.diag([0.5, 0.8, 0.9], -1))
+    path = explain_result(rows_of(A), np.array([1]), np.array([0.7]), 3)
+    shorter = leave_from(path, 1)
+    assert (shorter.src.tolist(), shorter.dst.tolist()) == ([QUERY, 2], [2, 3])
+    np.testing.assert_allclose(shorter.product, np.cumprod([0.8, 0.9]))
+    for own in (0, 2, 3):
+        assert leave_from(path, own) is path
+    alone = explain_result(rows_of(A), np.array([1]), np.array([0.7]), 1)
+    assert leave_from(alone, 1) is alone  # the result is a copy of the query
 
 
 def test_affinity_above_one_is_an_error():

@@ -26,6 +26,15 @@ def test_less_memory_leads_from_one_machine_to_ranks_to_shortlists():
     assert [p.n_parts for p in paths] == [1, 2, 8, 1]
 
 
+def test_regions_are_never_spread_over_ranks():
+    needed = sum(count_bytes(**GRAPH))
+    plans = [
+        choose_path(**GRAPH, memory_bytes=int(needed * f), n_slots=8, of_regions=True) for f in (1, 0.99)
+    ]
+    assert [plan.path for plan in plans] == ["replicated", "truncated"]
+    assert "regions are not spread over ranks" in plans[1].reason
+
+
 def test_an_unknown_path_is_refused():
     with pytest.raises(ValueError, match="expected auto, replicated, partitioned, truncated"):
         choose_path(**GRAPH, memory_bytes=1, n_slots=0, path="magic")

@@ -179,6 +179,27 @@ def test_iterations_stay_within_the_bound_and_few_of_them_rank_well(one_componen
         assert np.isin(np.argsort(-f)[:50], np.argsort(-g)[:50]).mean() >= 0.96
 
 
+def test_normalising_saves_a_third_of_the_iterations(one_component):
+    A, (S, degrees, _), Y = one_component
+    steps = []
+    load = 0.01 * np.sqrt(degrees) * Y[:, 0]
+    cg(sp.diags_array(degrees) - 0.99 * A, load, rtol=1e-6, atol=0, callback=steps.append)
+    assert solve_diffusion(S, Y[:, :1]).iterations[0] <= 0.75 * len(steps)
+
+
+def test_twenty_iterations_rank_as_a_hundred_and_ten_of_the_fixed_point_do(one_component):
+    _, (S, _, _), Y = one_component
+    best = [set(np.argsort(-f)[:50]) for f in solve_dense(S, Y).T]
+
+    def overlap(F):
+        return np.mean([len(kept & set(np.argsort(-f)[:50])) for kept, f in zip(best, F.T, strict=True)]) / 50
+
+    early = overlap(solve_diffusion(S, Y, max_iter=20).F)
+    plain = [overlap(iterate_fixed_point(S, Y, 0.99, n)) for n in (20, 110)]
+    assert plain[0] < min(early, plain[1]) - 0.02
+    assert min(early, plain[1]) >= 0.97
+
+
 def test_bound_is_that_of_the_condition_number():
     assert [bound_iterations(0.99, tol) for tol in (1e-3, 1e-6)] == [73, 121]
     assert bound_iterations(0.0, 1e-6) == 1

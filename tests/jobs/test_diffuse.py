@@ -120,6 +120,9 @@ def test_a_path_that_cannot_be_taken_is_refused_before_anything_is_computed(stor
     for path in ("replicated", "partitioned"):
         with pytest.raises(ValueError, match="shortlist: only on the path truncated"):
             SearchConfig(queries_from="collection", method="diffusion", shortlist=9, path=path)
+    for method, path in (("regional_diffusion", "partitioned"), ("global", "truncated")):
+        with pytest.raises(ValueError, match=f"path: {path} is for the method"):
+            SearchConfig(queries_from="collection", method=method, path=path)
     parts = SearchConfig(queries_from="collection", method="diffusion", path="partitioned", n_parts=3)
     with pytest.raises(SettingError, match="3 parts need 3 slots"):
         search(store, parts)

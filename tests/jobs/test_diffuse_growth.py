@@ -1,6 +1,7 @@
 """Offline diffusion that follows its graph: what it keeps, what it computes again, what it says about it."""
 
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -25,6 +26,14 @@ WAYS = {
 }
 
 
+class Row(NamedTuple):
+    """A row of `MANIFOLD_NEIGHBORS`: the version of its graph, the error it names, (ids, scores)."""
+
+    version: str
+    error: float | None
+    row: tuple[np.ndarray, np.ndarray]
+
+
 def commit_graph(workspace, number, ids, A):
     """Commit a graph of images as build-graph would."""
     src, dst, affinity = list_edges(ids, A)
@@ -45,12 +54,13 @@ def commit_graph(workspace, number, ids, A):
 
 
 def read_rows(table):
-    """Rows by source: version, ids and scores."""
+    """Rows by source."""
     offsets, dst = arrow_to_lists(table["dst"], "int64")
     scores = arrow_to_lists(table["score"], "float32")[1].astype(float)
     lists = [(dst[a:b], scores[a:b]) for a, b in pairwise(offsets)]
-    columns = zip(table["src"].to_pylist(), table["graph_version"].to_pylist(), lists, strict=True)
-    return {src: (version, row) for src, version, row in columns}
+    names = ("src", "graph_version", "stale_error")
+    columns = zip(*(table[name].to_pylist() for name in names), lists, strict=True)
+    return {src: Row(version, error, row) for src, version, error, row in columns}
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +85,15 @@ def runs(spark, tmp_path_factory):
 
 
 def expected_version(runs):
-    return next(version for version, _ in runs[1].values())
+    return next(iter(runs[1].values())).version
 
 
 def test_with_nothing_stale_the_table_equals_one_from_nothing(runs):
     found, expected = runs
     rows, notes = found["limit"]
     assert rows.keys() == expected.keys()
-    assert {version for version, _ in rows.values()} == {expected_version(runs)}
-    assert max(compare_rows(rows[src][1], expected[src][1]) for src in rows) < 1e-6
+    assert {row[:2] for row in rows.values()} == {(expected_version(runs), None)}
+    assert max(compare_rows(rows[src].row, expected[src].row) for src in rows) < 1e-6
     assert notes["rows_stale"] == 0
     assert notes["rows_same"] > 100
     assert notes["rows_same"] + notes["rows_computed"] == len(rows)
@@ -92,13 +102,15 @@ def test_with_nothing_stale_the_table_equals_one_from_nothing(runs):
 def test_stale_rows_carry_the_version_of_their_graph_and_a_measured_error(runs):
     found, expected = runs
     rows, notes = found["keep"]
-    errors = {src: compare_rows(rows[src][1], expected[src][1]) for src in expected}
-    stale = [src for src, (version, _) in rows.items() if version != expected_version(runs)]
+    errors = {src: compare_rows(rows[src].row, expected[src].row) for src in expected}
+    stale = [src for src, row in rows.items() if row.version != expected_version(runs)]
     assert len(stale) == notes["rows_stale"] > 5
     assert rows.keys() == expected.keys()
     assert max(error for src, error in errors.items() if src not in stale) < 1e-6
     assert notes["stale_error"]["n"] == len(stale)
     assert notes["stale_error"]["largest"] == pytest.approx(max(errors[src] for src in stale), rel=1e-4)
+    assert {rows[src].error for src in stale} == {notes["stale_error"]["largest"]}
+    assert {row.error for src, row in rows.items() if src not in stale} == {None}
     assert notes["rows_computed"] == found["limit"][1]["rows_computed"] - len(stale)
 
 

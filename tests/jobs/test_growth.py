@@ -41,6 +41,7 @@ def test_images_that_come_and_go_change_only_their_lists(spark, tmp_path):
     file = tmp_path / "a.parquet"
     outcome = bring(grown, file, names[3:].tolist(), X[3:])
     assert outcome.run.notes["lists"] == "renew"
+    assert 0 < outcome.run.notes["lists_changed"] < 0.6 * len(X)
     anew = open_store(spark, tmp_path / "anew")
     bring(anew, file, names[3:].tolist(), X[3:])
     gone = {n["node_id"] for n in grown.reader.read(NODES).to_pylist() if n["status"] == "missing"}
@@ -52,3 +53,4 @@ def test_images_that_come_and_go_change_only_their_lists(spark, tmp_path):
         assert [row for row in rows[0] if row[key[0]] not in gone] == rows[1]
     smaller = bring(grown, file, names[60:].tolist(), X[60:])
     assert smaller.run.notes["lists"] == "all", "too many left to renew single lists"
+    assert "lists_changed" not in smaller.run.notes

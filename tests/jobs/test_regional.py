@@ -1,5 +1,7 @@
 """The graph of regions and search by it, through the jobs, on photos."""
 
+from shutil import copytree
+
 import numpy as np
 import pytest
 
@@ -14,9 +16,9 @@ from resight.jobs.ingest_images import main as ingest
 from resight.jobs.search import SearchConfig
 from resight.jobs.search import main as search
 from resight.store import TableStore
-from resight.tables import EDGES, IMAGES, NODES, QUERIES, REGION_DESCRIPTORS, RESULTS
+from resight.tables import COMPONENTS, EDGES, IMAGES, NEIGHBORS, NODES, QUERIES, REGION_DESCRIPTORS, RESULTS
 from resight.workspace import Workspace
-from tests.pictures import save_collection
+from tests.pictures import save_collection, save_photo
 from tests.search.region_collections import Regions, dense_regional, weigh
 
 REGIONAL = {"method": "regional_diffusion", "depth": "all", "tol": 1e-10, "alpha": 0.9, "query_neighbors": 9}
@@ -96,6 +98,17 @@ def test_search_equals_a_dense_solve_on_the_tables(store):
                 assert abs(row["score"] - F[row["image_id"]]) < 1e-5
 
 
+def test_a_shortlist_of_all_images_ranks_as_the_whole_graph(store):
+    rankings = []
+    for settings in ({}, {"shortlist": 1000}):
+        conf = SearchConfig(queries_from="collection", **REGIONAL | {"tol": 1e-11} | settings)
+        outcome = search(store, conf)
+        assert outcome.run.notes["path"] == ("truncated" if settings else "replicated")
+        rows = store.reader.read(RESULTS, outcome.build_id).to_pylist()
+        rankings.append({(row["query_id"], row["image_id"]): row["score"] for row in rows})
+    assert rankings[0] == pytest.approx(rankings[1], abs=1e-6)
+
+
 def test_query_files_are_described_by_their_regions(store, photos):
     outcome = search(store, SearchConfig(queries=str(photos), chunk_size=3, **REGIONAL))
     queries = store.reader.read(QUERIES, outcome.build_id).to_pylist()
@@ -125,6 +138,25 @@ def test_compressed_regions_are_few_and_named_by_stored_ones(store):
     assert {(row["image_id"], row["region_ix"]) for row in nodes} <= stored
     outcome = search(store, SearchConfig(queries_from="collection", graph="means", **REGIONAL))
     assert len(store.reader.read(RESULTS, outcome.build_id)) == 7 * 6
+
+
+def test_a_graph_of_regions_that_grows_equals_one_from_nothing(spark, store, tmp_path):
+    copytree(store.workspace.root, tmp_path / "w")
+    grown = TableStore(Workspace.open(str(tmp_path / "w")), spark)
+    save_photo("coffee", tmp_path / "more" / "large.jpg", side=120)
+    ingest(grown, IngestConfig(source=str(tmp_path / "more")))
+    extract(grown, ExtractConfig(regions=True, **SMALL), Options(name="regions"))
+    run = build_graph(grown, GraphConfig(of="regions", k=8), Options(name="k8")).run
+    anew = build_graph(grown, GraphConfig(of="regions", k=8, recall=0.9)).run
+    assert run.notes["lists"] == "renew"
+    assert 0 < run.notes["new"] < run.notes["vectors"] // 4
+    for table in (NEIGHBORS, NODES, EDGES, COMPONENTS):
+        rows = [
+            grown.reader.read(table, r.build_id).sort_by([(c, "ascending") for c in table.key[1:]])
+            for r in (run, anew)
+        ]
+        assert rows[0].equals(rows[1])
+        assert len(rows[0]) > len(store.reader.read(table, "k8"))
 
 
 def test_each_method_takes_the_newest_graph_of_its_kind(store):

@@ -160,8 +160,23 @@ def test_paths_lead_from_the_query_to_the_result_over_edges(made):
                 continue
             n_paths += 1
             assert path.src[0] == -1
-            assert path.dst[-1] == collection.X.representative_of(np.array([ordinal]))[0]
+            assert path.dst[-1] == ordinal
             np.testing.assert_array_equal(path.src[1:], path.dst[:-1])
-            src, dst = collection.places[path.src[1:]], collection.places[path.dst[1:]]
+            ends = collection.X.representative_of(path.dst[1:])
+            src, dst = collection.places[path.src[1:]], collection.places[ends]
             np.testing.assert_allclose(path.affinity[1:], affinity[src, dst])
     assert n_paths >= 5
+
+
+def test_the_paths_of_a_query_of_the_collection_begin_at_itself(made):
+    collection = made[0].open()
+    settings, own = msgspec.structs.replace(ALL, depth=10, explain=10), np.arange(collection.X.n)
+    firsts, n_longer = collection.X.representative_of(own), 0
+    answers = answer_queries(collection.X.gather(own), own, collection, settings)
+    for i, answer in enumerate(answers):
+        for ordinal, path in zip(answer.ordinals, answer.paths, strict=False):
+            n_longer += len(path.dst) > 1
+            assert not len(path.src) or (path.src[0], path.dst[-1]) == (-1, ordinal)
+            assert firsts[i] not in path.dst[:-1]
+            np.testing.assert_allclose(path.product, np.cumprod(path.affinity))
+    assert n_longer > 20

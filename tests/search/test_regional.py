@@ -69,6 +69,40 @@ def test_scores_equal_a_dense_solve_and_the_rest_follows_by_similarity(made, que
             assert region == top
 
 
+@pytest.mark.parametrize("renormalise", [True, False])
+def test_a_shortlist_of_all_images_changes_nothing(made, renormalise):
+    images = [0, 9, 20]
+    changes = {"shortlist": len(made[3]), "renormalise": renormalise}
+    short = answers(made, images, msgspec.structs.replace(ALL, **changes))
+    for a, b in zip(answers(made, images, ALL), short, strict=True):
+        n = int((a.regions >= 0).sum())
+        assert set(a.ordinals[:n]) == set(b.ordinals[:n])
+        np.testing.assert_allclose(np.sort(a.scores), np.sort(b.scores), rtol=1e-8, atol=1e-11)
+        np.testing.assert_array_equal(a.ordinals[n:], b.ordinals[n:])
+        np.testing.assert_array_equal(a.regions[a.ordinals.argsort()], b.regions[b.ordinals.argsort()])
+
+
+def test_a_shortlist_is_searched_and_solved_by_its_regions_alone(made):
+    _, regions, A, X, _ = made
+    settings = msgspec.structs.replace(ALL, shortlist=7)
+    _, index, inverse = np.unique(regions.R, axis=0, return_index=True, return_inverse=True)
+    place = np.searchsorted(np.sort(index), index[inverse.ravel()])
+    for image, answer in zip([0, 9, 20], answers(made, [0, 9, 20], settings), strict=True):
+        similarity = X.astype(float) @ X[image].astype(float)
+        rows = np.flatnonzero(np.isin(regions.owner, np.argsort(-similarity, kind="stable")[:7]))
+        columns = (regions.node_ids, regions.R, regions.owner, regions.region_ix, regions.weights)
+        some = Regions(*(column[rows] for column in columns))
+        nodes = place[rows][np.sort(np.unique(some.R, axis=0, return_index=True)[1])]
+        f = dense_regional(regions.of(image), some, A[np.ix_(nodes, nodes)], k_q=12, alpha=0.9)
+        F = np.bincount(some.owner, weights=some.weights * f, minlength=len(X))
+        n = int((np.bincount(some.owner, weights=f != 0) > 0).sum())
+        assert 1 < n <= 7
+        np.testing.assert_allclose(answer.scores[:n], F[answer.ordinals[:n]], rtol=1e-5, atol=1e-9)
+        assert (np.diff(similarity[answer.ordinals[n:]]) <= 1e-6).all()
+        assert (answer.regions[n:] == -1).all()
+        assert sorted(answer.ordinals) == list(range(len(X)))
+
+
 def test_the_reader_gives_the_regions_of_results_that_were_reached(made):
     found = [
         answer._replace(regions=np.where(answer.ordinals % 5, answer.regions, -1))
@@ -138,10 +172,12 @@ def test_a_shallow_answer_is_the_head_of_a_deep_one_and_leaves_the_query_out(mad
 def test_a_query_without_usable_regions_is_ranked_by_similarity_and_flagged(made):
     files, _, _, X, _ = made
     none = QueryRegions(np.zeros(2, np.int64), np.zeros((0, X.shape[1]), np.float32))
-    answer = next(answer_queries(X[:1], np.array([-1]), files.open(), ALL, regions=none))
-    assert answer.no_support
-    assert answer.ordinals[0] == 0
-    assert (answer.regions == -1).all()
+    for shortlist in (0, 5):
+        settings = msgspec.structs.replace(ALL, shortlist=shortlist)
+        answer = next(answer_queries(X[:1], np.array([-1]), files.open(), settings, regions=none))
+        assert answer.no_support
+        assert answer.ordinals[0] == 0
+        assert (answer.regions == -1).all()
 
 
 def test_regions_are_asked_for(made):

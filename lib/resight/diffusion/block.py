@@ -67,6 +67,7 @@ class DiffuseWork:
             "score": lists_to_arrow(rows.offsets, rows.scores.astype(np.float32)),
             "residual": rows.residuals,
             "graph_version": pa.repeat(self.version, len(seeds)),
+            "stale_error": pa.nulls(len(seeds), pa.float64()),
         }
         return pa.table(columns, schema=ROWS)
 

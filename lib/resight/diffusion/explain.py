@@ -86,6 +86,17 @@ def explain_result(
     return Path(empty, empty, np.zeros(0), np.zeros(0))
 
 
+def leave_from(path: Path, own: int) -> Path:
+    """Let the chain of a query that is itself the node ``own`` begin there: no hop leads from it to itself.
+
+    A chain that ends at ``own`` (the result is a copy of the query) is left as it is.
+    """
+    if len(path.dst) < 2 or path.dst[0] != own:
+        return path
+    src, affinity = np.append(QUERY, path.src[2:]), path.affinity[1:]
+    return Path(src, path.dst[1:], affinity, np.cumprod(affinity))
+
+
 def step_costs(rows: Rows, node: int) -> list[tuple[int, float]]:
     """List the neighbours of ``node`` and ``-log`` of their affinities."""
     neighbors, affinities = rows(node)

@@ -30,13 +30,21 @@ def count_bytes(n: int, nnz: int, n_queries: int) -> tuple[int, int]:
 
 
 def choose_path(
-    n: int, nnz: int, n_queries: int, *, memory_bytes: int, n_slots: int | None, path: str = "auto"
+    n: int,
+    nnz: int,
+    n_queries: int,
+    *,
+    memory_bytes: int,
+    n_slots: int | None,
+    path: str = "auto",
+    of_regions: bool = False,
 ) -> Plan:
     """Choose how to diffuse ``n_queries`` over a graph of n nodes and nnz stored entries.
 
     Where one task can hold the graph, every task maps it and no number travels. Else its rows are spread over
     as few ranks as can hold them, if that many run at the same time. Else each query is solved among its
-    nearest images alone, which is an approximation.
+    nearest images alone, which is an approximation. A graph of regions is not spread: the regions of an image
+    would lie on several ranks.
 
     Parameters
     ----------
@@ -46,6 +54,8 @@ def choose_path(
         Tasks that a barrier stage can run together; 0 where there can be none, None where it is not known.
     path : str
         One of `PATHS` decides; auto leaves it to the sizes.
+    of_regions : bool
+        Whether the nodes are regions, whose scores are added image by image.
 
     Raises
     ------
@@ -71,6 +81,8 @@ def choose_path(
         return Plan(path, f"as the settings say ({sizes})", n_parts if path == "partitioned" else 1)
     if graph + vectors <= memory_bytes:
         return Plan("replicated", f"{sizes}: each task maps the whole graph")
+    if of_regions:
+        return Plan("truncated", f"{sizes}: no task holds it, and regions are not spread over ranks")
     if n_slots is None or n_parts <= n_slots:
         return Plan("partitioned", f"{sizes}: its rows are spread over {n_parts} ranks", n_parts)
     return Plan("truncated", f"{sizes}: {n_parts} ranks would hold it, {n_slots} run at the same time")

@@ -83,7 +83,8 @@ class Passes:
         n_blocks = len(self.bounds) - 1
         if self.pool is None:
             return call((0, n_blocks))
-        cuts = np.linspace(0, n_blocks, min(n_blocks, 4 * self.threads) + 1).astype(int).tolist()
+        n_ranges = max(4 * self.threads, min(16 * self.threads, n_blocks // 4))  # short: none waits long
+        cuts = np.linspace(0, n_blocks, min(n_blocks, n_ranges) + 1).astype(int).tolist()
         queue = iter(list(pairwise(cuts)))
         others = [self.pool.submit(drain, queue, call) for _ in range(self.threads - 1)]
         drain(queue, call)

@@ -4,6 +4,6 @@ Two images are joined when each is among the other's k nearest; identical vector
 copies point to it (Iscen et al., CVPR 2017, section 3.1). Components are named by their smallest node.
 
 Modules: ``affinity`` (matrices), ``components`` (union of edges), ``regions`` (nodes that are regions),
-``spark``.
+``growth`` (edges that are repaired), ``spark``.
 Reads ``global_descriptors`` and ``neighbors``; gives ``nodes``, ``edges``, ``components``.
 """

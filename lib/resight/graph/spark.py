@@ -1,6 +1,7 @@
 """Operators of the graph: `NODES`, `EDGES` and `COMPONENTS` from neighbour lists."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ from pyspark.sql import functions as sf
 from resight import files
 from resight.arrow import arrow_to_lists, arrow_to_vectors
 from resight.graph.components import contract, find_roots
-from resight.knn.matrix import VectorFiles, normalize_rows
+from resight.knn.matrix import VectorFiles, map_array, normalize_rows
 from resight.knn.spark import number_tasks, task_numbers
 from resight.store import spark_schema
 from resight.tables import NODES
@@ -19,6 +20,21 @@ MAX_TASK_EDGES = 4_000_000  # edges that one task joins, at some 100 bytes each
 MAX_TASKS = 1000  # of one round
 
 Batches = Iterator[pa.RecordBatch]
+
+
+class Touching(NamedTuple):
+    """Folder and name of a file of ``n`` node ids, int64, ascending."""
+
+    folder: str
+    name: str
+    n: int
+
+    def meets(self, ids: np.ndarray) -> np.ndarray:
+        """Whether each of ``ids`` (m,) is one of them, (m,) bool."""
+        known = map_array(self.folder, self.name)
+        if not len(known):
+            return np.zeros(len(ids), bool)
+        return known[np.minimum(np.searchsorted(known, ids), len(known) - 1)] == ids
 
 
 def list_copies(spark: SparkSession, layout: VectorFiles) -> DataFrame:
@@ -69,11 +85,14 @@ def judge_vectors(vectors: pa.Array, status: list[str | None], source_dtype: str
     return judged
 
 
-def build_edges(neighbors: DataFrame, copies: DataFrame, *, gamma: float = 3.0) -> DataFrame:
+def build_edges(
+    neighbors: DataFrame, copies: DataFrame, *, gamma: float = 3.0, touching: Touching | None = None
+) -> DataFrame:
     """Join mutual neighbours: `EDGES` in both directions, between images that are no ``copies``.
 
     One shuffle and no self-join: both directions of a pair meet under the key (smaller, larger), and a pair
-    that was seen twice is an edge of the smaller weight (Iscen et al., CVPR 2017, eq. 2).
+    that was seen twice is an edge of the smaller weight (Iscen et al., CVPR 2017, eq. 2). With ``touching``
+    only edges of which an end is one of those nodes.
     """
     from resight.graph.affinity import power_similarity
 
@@ -83,6 +102,8 @@ def build_edges(neighbors: DataFrame, copies: DataFrame, *, gamma: float = 3.0) 
             weight = power_similarity(arrow_to_lists(batch["similarity"], "float32")[1], gamma)
             src = np.repeat(batch["src"].to_numpy(), np.diff(offsets))
             kept = (weight > 0) & (src != dst)
+            if touching is not None:
+                kept &= touching.meets(src) | touching.meets(dst)
             ends = np.sort(np.stack([src[kept], dst[kept]]), axis=0)
             yield pa.record_batch([*ends, weight[kept]], names=["low", "high", "weight"])
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from resight.diffusion.explain import Path, explain_result
+from resight.diffusion.explain import Path, explain_result, leave_from
 from resight.diffusion.observe import Observations, QueryLists, observe_queries
 from resight.diffusion.offline import answer_offline
 from resight.diffusion.rank import Reached, rank_images
@@ -54,7 +54,7 @@ def rank_diffused(
         ranking = rank_images(reached, filled.dst[rest], filled.similarity[rest], depth=depth + 1)
         others = ranking.ordinals != own[i]
         ordinals, found = ranking.ordinals[others][:depth], ranking.scores[others][:depth]
-        paths = explain_answer(ordinals[: settings.explain], i, observed, collection)
+        paths = explain_answer(ordinals[: settings.explain], i, observed, collection, own=int(own[i]))
         yield Answer(ordinals, found, bool(observed.no_support[i]), *scores.solved[i], paths)
 
 
@@ -211,20 +211,32 @@ def keep_best(scores: np.ndarray, limit: int) -> np.ndarray:
 
 
 def explain_answer(
-    ordinals: np.ndarray, query: int, observed: Observations, collection: Collection
+    ordinals: np.ndarray, query: int, observed: Observations, collection: Collection, *, own: int = -1
 ) -> tuple[Path, ...]:
-    """Find the chain of images to each of the first results; its hops are ordinals of vectors."""
+    """Find the chain of images to each of the first results; its hops are ordinals of vectors.
+
+    ``own`` is the query's ordinal where it is of the collection: its chains begin there. The last hop leads
+    to the result also where another image with the same vector stands for it in the graph.
+    """
     if not len(ordinals):
         return ()
-    own = slice(observed.offsets[query], observed.offsets[query + 1])
-    places = collection.places[observed.ordinals[own]]
-    support, weights = places[places >= 0], np.minimum(observed.weights[own][places >= 0], 1.0)
+    entries = slice(observed.offsets[query], observed.offsets[query + 1])
+    places = collection.places[observed.ordinals[entries]]
+    support, weights = places[places >= 0], np.minimum(observed.weights[entries][places >= 0], 1.0)
     targets = collection.places[collection.X.representative_of(ordinals)]
     found = [explain_result(collection.nodes.row, support, weights, int(target)) for target in targets]
-    return tuple(
+    named = (
         path._replace(src=to_ordinals(path.src, collection), dst=to_ordinals(path.dst, collection))
         for path in found
     )
+    return tuple(finish_path(*pair, own, collection.X) for pair in zip(named, ordinals, strict=True))
+
+
+def finish_path(path: Path, result: int, own: int, X: OpenVectors) -> Path:
+    """Let a chain begin at the query and end at the result: other images may stand for them in the graph."""
+    if own >= 0:
+        path = leave_from(path, int(X.representative_of(np.array([own]))[0]))
+    return path._replace(dst=np.append(path.dst[:-1], result)) if len(path.dst) else path
 
 
 def to_ordinals(places: np.ndarray, collection: Collection) -> np.ndarray:

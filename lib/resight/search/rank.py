@@ -74,7 +74,7 @@ def check_regions(regions: QueryRegions | None, n_queries: int) -> QueryRegions:
 def chunk_queries(n: int, collection: Collection, settings: SearchSettings) -> Iterator[slice]:
     """Cut ``n`` queries into chunks whose scores, of all nodes or of shortlists, fit into `SOLVE_BYTES`."""
     if settings.shortlist and settings.depth != "all":  # what is nearest weighs more than what is solved
-        n_scores = min(3 * max(settings.shortlist, settings.depth), collection.nodes.n)
+        n_scores = min(3 * max(settings.shortlist, settings.depth), collection.X.n)
     elif settings.method == "offline_diffusion":
         n_scores = collection.X.n
     elif settings.method == "regional_diffusion":

@@ -205,7 +205,7 @@ class Searcher:
             raise SettingError(f"nothing to explain: {asked.error[0] or f'{image!r} has no vector'}")
         lists = search_distinct(asked.Q, X, k=wanted.k_q)
         observed = observe_queries(QueryLists(*lists), k_q=wanted.k_q, gamma=wanted.gamma, n_queries=1)
-        path = explain_answer(target, 0, observed, searched.collection)[0]
+        path = explain_answer(target, 0, observed, searched.collection, own=int(asked.own[0]))[0]
         ends = X.id_of(np.maximum([path.src, path.dst], 0).astype(np.int64).ravel()).reshape(2, -1)
         return pa.table(
             {

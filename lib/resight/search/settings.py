@@ -59,7 +59,12 @@ class SearchSettings(Config, frozen=True):
         Meta(description="arithmetic of the iterations; the residual reached is the same"),
     ] = "float64"
     shortlist: Annotated[
-        int, Meta(ge=0, description="diffuse among so many nearest images of each query; 0: the whole graph")
+        int,
+        Meta(
+            ge=0,
+            description="diffuse among so many nearest images of each query, or their regions; 0: all of the "
+            "graph",
+        ),
     ] = 0
     renormalise: Annotated[
         bool, Meta(description="degrees within the shortlist (else those of the whole graph)")
@@ -105,6 +110,10 @@ class SearchSettings(Config, frozen=True):
     verified_weight: Annotated[
         float, Meta(ge=0, description="weight of what inliers add to the similarity (fused)")
     ] = 0.2
+    verified: Annotated[
+        str,
+        Meta(description="build of verify-pairs whose pairs are not verified again (fused); default: none"),
+    ] = ""
     explain: Annotated[
         int, Meta(ge=0, description="results per query whose chain of images is written (diffusion)")
     ] = 0
@@ -115,10 +124,12 @@ class SearchSettings(Config, frozen=True):
             raise ValueError("depth: at least 1, or all")
         if self.query_neighbors != "auto" and self.query_neighbors < 1:
             raise ValueError("query_neighbors: at least 1, or auto")
+        if self.verified and self.method != "fused":
+            raise ValueError("verified: only for the method fused")
         if self.explain and self.method != "diffusion":
             raise ValueError("explain: only the method diffusion walks along edges that can be shown")
-        if self.shortlist and self.method != "diffusion":
-            raise ValueError("shortlist: only for the method diffusion")
+        if self.shortlist and not (needs_graph(self) or needs_regions(self)):
+            raise ValueError("shortlist: only for the methods diffusion and regional_diffusion")
 
     @property
     def k_q(self) -> int:

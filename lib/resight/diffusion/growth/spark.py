@@ -131,8 +131,15 @@ def save_places(judged: DataFrame, states: tuple[int, ...], n: int, folder: str)
     return folder, written["name"]
 
 
-def keep_rows(previous: DataFrame, judged: DataFrame, states: tuple[int, ...], version: str) -> DataFrame:
-    """Give the rows of before that are in some states; what is the same carries the new ``version``."""
+def keep_rows(
+    previous: DataFrame, judged: DataFrame, states: tuple[int, ...], version: str, error: float
+) -> DataFrame:
+    """Give the rows of before that are in some states.
+
+    What is the same carries the new ``version``; what is stale keeps the old one, and the ``error`` that was
+    measured on a sample of its kind.
+    """
     kept = previous.join(judged.where(sf.col("state").isin(*states)).select("src", "state"), "src")
     same = sf.when(sf.col("state") == SAME, sf.lit(version)).otherwise(sf.col("graph_version"))
-    return kept.withColumn("graph_version", same).drop("state", "build_id")
+    off = sf.when(sf.col("state") == STALE, sf.lit(error))
+    return kept.withColumns({"graph_version": same, "stale_error": off}).drop("state", "build_id")

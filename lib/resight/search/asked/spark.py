@@ -84,7 +84,7 @@ def list_roles(store: TableStore) -> list[str]:
 def ask_files(store: TableStore, conf: SearchSettings, source: Source, key: str, *, chunk_size: int) -> Asked:
     """Describe query images by the settings of the builds that are searched; ``key`` names what they are."""
     ways, dtypes = choose_ways(store, conf)
-    rows = store.persist("listed", list_query_files(store.spark, source))
+    rows = list_query_files(store.spark, source, store.hold)
     folders = [store.staging(files.join(key, str(place))) for place in range(len(ways))]
     found = [
         describe_queries(rows, way, folder, chunk_size=chunk_size)

@@ -23,7 +23,7 @@ from resight.knn.matrix import OpenVectors, normalize_rows, save_array
 from resight.knn.spark import number_tasks, task_numbers
 from resight.search.answer import Answer
 from resight.search.collection import Collection, SearchFiles
-from resight.search.diffused import list_images, reach_images, search_distinct
+from resight.search.diffused import finish_path, list_images, reach_images, search_distinct
 from resight.search.settings import SearchSettings
 from resight.search.spark import ANSWERS, pack_answers
 
@@ -225,4 +225,6 @@ def explain_row(row: dict, answer: Answer, X: OpenVectors, graph: PartedRows, n:
         own = X.ordinal_of(graph.ids_of(np.maximum(ordinals, 0)))
         return np.where(ordinals >= 0, own, -1)
 
-    return answer._replace(paths=tuple(p._replace(src=name(p.src), dst=name(p.dst)) for p in found))
+    named = (p._replace(src=name(p.src), dst=name(p.dst)) for p in found)
+    pairs = zip(named, answer.ordinals[:n], strict=True)
+    return answer._replace(paths=tuple(finish_path(*pair, row["own"], X) for pair in pairs))

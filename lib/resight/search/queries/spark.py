@@ -1,5 +1,6 @@
 """Operators that prepare queries: listed, described, their boxes, their regions, their rows of `QUERIES`."""
 
+from collections.abc import Callable
 from functools import reduce
 from operator import or_
 
@@ -17,8 +18,13 @@ from resight.tables import QUERIES
 BOX = ("y0", "x0", "y1", "x1")
 
 
-def list_query_files(spark: SparkSession, source: Source) -> DataFrame:
-    """List query images as an extraction takes them; ``uri`` is unique, ``status`` null or a fault."""
+def list_query_files(
+    spark: SparkSession, source: Source, hold: Callable[[DataFrame], DataFrame] | None = None
+) -> DataFrame:
+    """List query images as an extraction takes them; ``uri`` is unique, ``status`` null or a fault.
+
+    ``hold`` computes a frame once and gives it back as read from where it is kept.
+    """
     listed = list_source(spark, source, distinct=BOX).withColumns(
         {
             "source_id": sf.lit("queries"),
@@ -26,7 +32,8 @@ def list_query_files(spark: SparkSession, source: Source) -> DataFrame:
             "content_hash": sf.lit(None).cast("string"),
         }
     )
-    named = assign_image_ids(read_boxes(listed), spark.createDataFrame([], "image_id long"))
+    none = spark.createDataFrame([], "image_id long").where(sf.lit(False))
+    named = assign_image_ids(read_boxes(listed), none, hold=hold)
     return named.withColumn("uri", sf.col("file")).drop("file")
 
 
