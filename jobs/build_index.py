@@ -174,9 +174,10 @@ def main(store: TableStore, conf: IndexConfig) -> None:
         refuse_half(settings.precision, gpu_properties(store))
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
     stale, gone = compare_builds(store, images, IMAGE_STATS)
-    store.check_loss(gone.count(), images.count() + gone.count(), "indexed images that are gone")
+    if n_gone := gone.count():
+        store.check_loss(n_gone, images.count() + n_gone, "indexed images that are gone")
     indexed = index_images(store, conf, stale, codebook)
-    if store.run.previous and indexed.isEmpty() and gone.isEmpty():
+    if store.run.previous and not n_gone and indexed.isEmpty():
         return
     touched = store.persist("touched", indexed.select("image_id").union(gone.select("image_id")))
     write_entries(store, indexed, touched, conf.kind_of(codebook))

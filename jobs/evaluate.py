@@ -167,7 +167,9 @@ def score_search(store: TableStore, conf: EvaluateConfig) -> list[DataFrame]:
 
 def aggregate(store: TableStore, scored: DataFrame) -> DataFrame:
     """Aggregate the figures of single queries: by bootstrap on the driver while they are few."""
-    if scored.count() > MAX_BOOTSTRAP:
+    is_large = scored.count() > MAX_BOOTSTRAP
+    store.note(intervals="normal" if is_large else "bootstrap")
+    if is_large:
         return summarise_queries(scored)
     return store.spark.createDataFrame(summarise(scored.toArrow())).drop("query_id")
 

@@ -15,6 +15,7 @@ from resight.chunks.work import Rescue, Work
 from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
 from resight.context import LossError
+from resight.counting import count_small
 from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
@@ -22,11 +23,12 @@ from resight.features.trained import ROLE, resolve_backbone
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.images.ingest import load_decoder
 from resight.job import Input, job
-from resight.store import TableStore, spark_schema
+from resight.store import TableStore, count_rows, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES, Table
 from resight.workspace import Run
 
 GPU_AMOUNT = "spark.task.resource.gpu.amount"
+FINE = ("ok", "zero")  # what is not bad: nothing is wrong with a black photo
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
 
 
@@ -127,7 +129,8 @@ def main(store: TableStore, conf: ExtractConfig) -> None:
     conf.check_spark(gpu_properties(store))
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
     stale, gone = compare_builds(store, images)
-    store.check_loss(gone.count(), images.count() + gone.count(), "descriptors of images that are gone")
+    if n_gone := gone.count():
+        store.check_loss(n_gone, images.count() + n_gone, "descriptors of images that are gone")
     fresh = describe_images(store, conf, stale, whitening)
     if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
         properties = vector_properties(fresh, conf.dtype)
@@ -194,11 +197,12 @@ def run_extraction(
     rows = images.join(store.read(SOURCES).select("source_id", "root"), "source_id")
     rows = rows.select("image_id", "content_hash", "root", "uri", "byte_offset", "n_bytes")
     inputs: list[Any] = [store.source(IMAGES)[1].version, store.run.previous and store.run.previous.run_id]
-    folder = store.staging(digest_of([*inputs, chunk_size]))
-    chunks = Chunks(folder, work, rescue, chunk_size, label=label)
+    folder = store.staging(digest_of([*inputs, chunk_size, "tapered"]))
+    chunks = Chunks(folder, work, rescue, chunk_size, label=label, tapered=True)
     store.note(chunks=run_chunks(rows, "image_id", chunks))
     described = read_chunks(store.spark, chunks, from_arrow_schema(schema))
-    n_bad, n_described = described.where("status not in ('ok', 'zero')").count(), described.count()
+    n_described, by_status = count_described(folder, described)
+    n_bad = n_described - sum(by_status.get(word, 0) for word in FINE)
     n_before, n_retried = count_known(store)
     try:
         store.check_loss(n_bad - n_retried, max(n_described, n_before), "images to describe", kind="bad")
@@ -206,6 +210,13 @@ def run_extraction(
         forget_transient(store, described)
         raise
     return described
+
+
+def count_described(folder: str, described: DataFrame) -> tuple[int, dict[str, int]]:
+    """Count the rows of all chunks, and the rows per status."""
+    done = files.join(folder, "done")
+    listed = {files.join(done, name): size for name, size in files.list_files(done).items()}
+    return count_small(listed, by_status=True) or count_rows(described, by_status=True)
 
 
 def count_known(store: TableStore) -> tuple[int, int]:

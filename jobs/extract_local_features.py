@@ -92,8 +92,8 @@ def main(store: TableStore, conf: ExtractLocalConfig) -> None:
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
     chosen = choose_images(images, conf)
     stale, gone = compare_builds(store, chosen, LOCAL_DESCRIPTORS)
-    n_gone = gone.join(images, "image_id", "left_anti").count()  # others only left the sample
-    store.check_loss(n_gone, images.count() + n_gone, "keypoints of images that are gone")
+    if n_gone := gone.join(images, "image_id", "left_anti").count():  # others only left the sample
+        store.check_loss(n_gone, images.count() + n_gone, "keypoints of images that are gone")
     fresh = describe_images(store, conf, stale)
     if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
         properties = keypoint_properties(fresh, conf.dtype)

@@ -97,10 +97,11 @@ def main(store: TableStore, conf: HashConfig) -> None:
     sources = sources.join(images.select("image_id"), "image_id", "left_semi")
     stale, gone = compare_codes(store, sources.select(*KEYS))
     n_gone = gone.select("image_id").distinct().count()
-    store.check_loss(n_gone, images.count() + n_gone, "codes of images that are gone")
+    if n_gone:
+        store.check_loss(n_gone, images.count() + n_gone, "codes of images that are gone")
     compute = hash_previews if of_pixels(conf) else encode_vectors
     fresh = store.persist("fresh", compute(store, conf, stale))
-    if not (store.run.previous and fresh.isEmpty() and gone.isEmpty()):
+    if store.run.previous is None or n_gone or store.count("fresh"):
         store.update(CODES, fresh, gone=gone)
 
 
@@ -108,7 +109,7 @@ def compare_codes(store: TableStore, sources: DataFrame) -> tuple[DataFrame, Dat
     """Find the images (image_id, content_hash) that lack codes of these bytes, and the codes to delete."""
     names, previous = ["image_id", "kind", "turn"], store.previous(CODES)
     if previous is None:
-        empty = store.spark.createDataFrame([], spark_schema(CODES))
+        empty = store.spark.createDataFrame([], spark_schema(CODES)).where(sf.lit(False))
         return sources, empty.select(names)
     final = previous.where(sf.col("status") != MISSING).select(*KEYS)
     gone = previous.select(names).join(sources.select("image_id"), "image_id", "left_anti")

@@ -1,8 +1,10 @@
 """List a source of images, read what is new or changed, keep what is known."""
 
 import logging
-from typing import Annotated, Literal
+from dataclasses import asdict
+from typing import Annotated, Literal, NamedTuple
 
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -15,13 +17,15 @@ from resight.context import LossError
 from resight.features.imports import require_vectors
 from resight.features.spark import VectorFormat, images_of_vectors, read_vectors
 from resight.images.ingest import DECODER, INGESTED, IngestWork, load_decoder, rescue_files
-from resight.images.sources import Source, match_source, name_source, parse_source
-from resight.images.spark import assign_image_ids, compare_listing, list_source, require_listed
+from resight.images.sources import Source, match_source, name_source, parse_source, require_listed
+from resight.images.spark import assign_image_ids, compare_listing, list_source
 from resight.job import job
 from resight.store import TableStore, spark_schema
 from resight.tables import IMAGES, PREVIEWS, SOURCES
+from resight.workspace import now
 
 log = logging.getLogger("resight")
+AGAIN = ("changed", "retried", "returned")  # files of known images that are read
 
 
 class IngestConfig(Config, frozen=True):
@@ -77,26 +81,51 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     source = find_source(store, conf)
     known = read_known(store)
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
-    require_listed(listing, source)
+    require_listed(store.count("listing"), source)
     require_inside(listing, source)
-    compared = compare_listing(listing, known, source.source_id, verify=conf.verify)
-    compared = store.persist("compared", mark_unseen(store, compared, known))
-    counts = {row["change"]: row["count"] for row in compared.groupBy("change").count().collect()}
-    n_present = known.where("removed_at is null").count()
-    store.check_loss(counts.get("removed", 0), n_present, f"images of source {source.source_id}")
-    store.note(**{change: counts[change] for change in sorted(counts)})
-    relabelled = compared.where("change = 'same' and extra_differs")
-    quiet = store.run.previous is not None and relabelled.isEmpty()
-    if quiet and set(counts) <= {"same"}:
+    changes = compare_files(store, listing, known, source.source_id, verify=conf.verify)
+    if n_removed := changes.n("removed"):
+        n_present = known.where("removed_at is null").count()
+        store.check_loss(n_removed, n_present, f"images of source {source.source_id}")
+    store.note(**changes.counts)
+    quiet = store.run.previous is not None and not changes.n_relabelled
+    if quiet and set(changes.counts) <= {"same"}:
         return
-    inspected = drop_repeated(inspect_files(store, conf, source, compared, known), compared, known)
-    if quiet and set(counts) <= {"same", "retried"} and inspected.isEmpty():
+    inspected = inspect_files(store, conf, source, changes)
+    if quiet and set(changes.counts) <= {"same", "retried"} and inspected.isEmpty():
         return
     try:
-        write_images(store, source, compared, known, inspected)
+        write_images(store, source, changes, inspected)
     except LossError:
         files.delete(store.staging("chunks"))  # what could not be read is tried again, not remembered
         raise
+
+
+class Changes(NamedTuple):
+    """Files compared with the images that are known; where none changed in some way, no join looks for it."""
+
+    compared: DataFrame
+    known: DataFrame
+    counts: dict[str, int]  # files by what became of them
+    n_relabelled: int  # of those that are the same, but the manifest says something else
+
+    def n(self, *changes: str) -> int:
+        """Count the files of some changes."""
+        return sum(self.counts.get(change, 0) for change in changes)
+
+
+def compare_files(
+    store: TableStore, listing: DataFrame, known: DataFrame, source_id: str, *, verify: str
+) -> Changes:
+    """Compare a listing with the images of its source and count what changed."""
+    compared = compare_listing(listing, known, source_id, verify=verify)
+    if store.run.previous is not None:  # else it is no more than a projection of the listing
+        compared = store.persist("compared", mark_unseen(store, compared, known))
+    differs = sf.count_if((sf.col("change") == "same") & sf.col("extra_differs"))
+    counted = compared.groupBy("change").agg(sf.count("*").alias("n"), differs.alias("n_differ"))
+    rows = sorted(counted.collect())
+    counts = {row["change"]: row["n"] for row in rows}
+    return Changes(compared, known, counts, sum(row["n_differ"] for row in rows))
 
 
 def require_inside(listing: DataFrame, source: Source) -> None:
@@ -113,22 +142,36 @@ def require_inside(listing: DataFrame, source: Source) -> None:
 def find_source(store: TableStore, conf: IngestConfig) -> Source:
     """Give the source that the settings name: the known one where another spelling names its place."""
     source = parse_source(conf.source, conf.kind, source_id=conf.source_id, root=conf.root)
-    previous = store.run.previous
-    output = previous.outputs.get(SOURCES.name) if previous else None
-    if conf.source_id or previous is None or output is None:
+    if conf.source_id:
         return source
-    rows = store.workspace.dataset(SOURCES, previous.build_id, output).to_table().to_pylist()
-    source, overlaps = match_source(source, [Source(**row) for row in rows])
+    source, overlaps = match_source(source, read_sources(store))
     if overlaps:
         log.warning("ingest-images: files can be there twice, also from %s", ", ".join(overlaps))
         store.note(overlaps=overlaps)
     return source
 
 
-def drop_repeated(inspected: DataFrame, compared: DataFrame, known: DataFrame) -> DataFrame:
+def read_sources(store: TableStore) -> list[Source]:
+    """Read the sources of the collection."""
+    previous = store.run.previous
+    output = previous.outputs.get(SOURCES.name) if previous else None
+    if previous is None or output is None:
+        return []
+    rows = store.workspace.dataset(SOURCES, previous.build_id, output).to_table().to_pylist()
+    return [Source(**row) for row in rows]
+
+
+def write_source(store: TableStore, source: Source) -> None:
+    """Put a source into its table unless it is there."""
+    if source not in read_sources(store):
+        row = pa.Table.from_pylist([asdict(source)], SOURCES.schema)
+        store.update(SOURCES, store.spark.createDataFrame(row))
+
+
+def drop_repeated(inspected: DataFrame, changes: Changes) -> DataFrame:
     """Leave out the files that were tried again and cannot be read as before."""
-    retried = compared.where("change = 'retried' and not extra_differs").select("image_id")
-    before = known.join(retried, "image_id", "left_semi").select("image_id", "status", "error")
+    retried = changes.compared.where("change = 'retried' and not extra_differs").select("image_id")
+    before = changes.known.join(retried, "image_id", "left_semi").select("image_id", "status", "error")
     equal = [inspected[name].eqNullSafe(before[name]) for name in before.columns]
     return inspected.join(before, equal, "left_anti")
 
@@ -136,7 +179,8 @@ def drop_repeated(inspected: DataFrame, compared: DataFrame, known: DataFrame) -
 def read_known(store: TableStore) -> DataFrame:
     """Read the images of the collection, none on the first run."""
     known = store.previous(IMAGES)
-    return store.spark.createDataFrame([], spark_schema(IMAGES)) if known is None else known
+    none = store.spark.createDataFrame([], spark_schema(IMAGES)).where(sf.lit(False))  # joins fall away
+    return none if known is None else known
 
 
 def add_ids(store: TableStore, conf: IngestConfig) -> None:
@@ -147,12 +191,11 @@ def add_ids(store: TableStore, conf: IngestConfig) -> None:
     vectors = store.persist("vectors", read_vectors(store.spark, path, form=form))
     rows = images_of_vectors(vectors, read_known(store), source_id=source.source_id)
     rows = store.persist("images", rows)
-    n_new = rows.count()
+    n_new = store.count("images")
     store.note(new=n_new)
     if n_new:
         store.update(IMAGES, rows)
-        row = [(source.source_id, source.root, source.kind, source.path)]
-        store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
+        write_source(store, source)
 
 
 def mark_unseen(store: TableStore, compared: DataFrame, known: DataFrame) -> DataFrame:
@@ -166,46 +209,52 @@ def mark_unseen(store: TableStore, compared: DataFrame, known: DataFrame) -> Dat
     return compared.join(bare, "image_id", "left").withColumn("change", change).drop("bare")
 
 
-def inspect_files(
-    store: TableStore, conf: IngestConfig, source: Source, compared: DataFrame, known: DataFrame
-) -> DataFrame:
+def inspect_files(store: TableStore, conf: IngestConfig, source: Source, changes: Changes) -> DataFrame:
     """Read and decode the new and changed files, in chunks that survive kills."""
-    read = sf.col("change").isin("new", "changed", "retried", "returned")
-    fresh = compared.where(read).drop("change", "extra_differs")
-    fresh = fresh.withColumns({"source_id": sf.lit(source.source_id), "root": sf.lit(source.root)})
-    unnamed = fresh.where("image_id is null").drop("image_id")
-    named = assign_image_ids(store.persist("unnamed", unnamed), known.select("image_id"))
-    found = fresh.where("image_id is not null").unionByName(named)
-    rows = found.join(known.select("image_id", "first_seen"), "image_id", "left")
-    rows = rows.withColumn("first_seen", sf.coalesce("first_seen", sf.current_timestamp()))
-    rows = store.persist("pending", rows)
+    rows = list_pending(store, source, changes)
     work = IngestWork(conf.max_pixels, conf.preview_side, conf.decoder)
-    (identity,) = rows.select(sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at"))).collect()
-    key = f"{source.source_id}-{identity[0]}-{conf.digest}-{conf.chunk_size}"
+    identity = sf.bit_xor(sf.xxhash64("image_id", "n_bytes", "modified_at"))
+    (facts,) = rows.select(identity.alias("identity"), sf.count("*").alias("n")).collect()
+    key = f"{source.source_id}-{facts['identity']}-{conf.digest}-{conf.chunk_size}"
     folder, max_bytes = store.staging(f"chunks/{key}"), conf.max_memory_mb << 20
     chunks = Chunks(folder, work, rescue_files, conf.chunk_size, max_bytes, "ingest-images")
-    store.note(chunks=run_chunks(rows, "image_id", chunks))
-    return read_chunks(store.spark, chunks, from_arrow_schema(INGESTED))
+    store.note(chunks=run_chunks(rows, "image_id", chunks, n_rows=facts["n"]))
+    inspected = read_chunks(store.spark, chunks, from_arrow_schema(INGESTED))
+    return drop_repeated(inspected, changes) if changes.n("retried") else inspected
 
 
-def write_images(
-    store: TableStore, source: Source, compared: DataFrame, known: DataFrame, inspected: DataFrame
-) -> None:
+def list_pending(store: TableStore, source: Source, changes: Changes) -> DataFrame:
+    """List the files to read, with their ids and the time when they were first seen."""
+    rows = changes.compared.where(sf.col("change").isin("new", *AGAIN)).drop("extra_differs")
+    rows = rows.withColumns({"source_id": sf.lit(source.source_id), "root": sf.lit(source.root)})
+    new, again = rows.where("change = 'new'").drop("change", "image_id"), rows.where("change <> 'new'")
+    again = again.drop("change").join(changes.known.select("image_id", "first_seen"), "image_id")
+    if not changes.n("new"):
+        return store.persist("pending", again)
+    named = assign_image_ids(new, changes.known.select("image_id"), hold=store.hold)
+    named = named.withColumn("first_seen", sf.lit(now()))
+    return store.persist("pending", again.unionByName(named)) if changes.n(*AGAIN) else named
+
+
+def write_images(store: TableStore, source: Source, changes: Changes, inspected: DataFrame) -> None:
     """Put what was found into the tables; images that left keep their row, with the time of removal."""
+    compared, known = changes.compared, changes.known
+    if changes.n(*AGAIN):
+        ok = known.where("status = 'ok'")
+        lost = ok.join(inspected.where("status != 'ok'"), "image_id", "left_semi")
+        store.check_loss(lost.count(), ok.count(), "readable images", kind="bad")
+    rows = inspected.drop("jpeg").withColumn("removed_at", sf.lit(None).cast("timestamp"))
     gone = compared.where("change = 'removed'").select("image_id")
-    lost = known.where("status = 'ok'").join(inspected.where("status != 'ok'"), "image_id", "left_semi")
-    n_readable = known.where("status = 'ok'").count()
-    store.check_loss(lost.count(), n_readable, "readable images", kind="bad")
-    removed = known.join(gone, "image_id", "left_semi").withColumn("removed_at", sf.current_timestamp())
-    labels = compared.where("change = 'same' and extra_differs").select("image_id", "extra")
-    relabelled = known.drop("extra").join(labels, "image_id")
-    fresh = inspected.drop("jpeg").withColumn("removed_at", sf.lit(None).cast("timestamp"))
-    rows = fresh.unionByName(removed).unionByName(relabelled)
-    store.update(IMAGES, store.persist("images", rows))
+    if changes.n("removed"):
+        left = known.join(gone, "image_id", "left_semi").withColumn("removed_at", sf.current_timestamp())
+        rows = rows.unionByName(left)
+    if changes.n_relabelled:
+        labels = compared.where("change = 'same' and extra_differs").select("image_id", "extra")
+        rows = rows.unionByName(known.drop("extra").join(labels, "image_id"))
+    store.update(IMAGES, rows if store.run.previous is None else store.persist("images", rows))
     shown = inspected.where("jpeg is not null").select("image_id", "content_hash", "jpeg")
     store.update(PREVIEWS, shown, gone=inspected.where("jpeg is null").select("image_id").union(gone))
-    row = [(source.source_id, source.root, source.kind, source.path)]
-    store.update(SOURCES, store.spark.createDataFrame(row, spark_schema(SOURCES)))
+    write_source(store, source)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import sys
 
 import hypothesis
@@ -9,11 +10,12 @@ import numpy as np
 import pytest
 
 os.environ["PYSPARK_PYTHON"] = sys.executable
-os.environ[
-    "JDK_JAVA_OPTIONS"
-] = (  # of every Java that starts; the first option alone shrinks the room for code to 48 MiB
-    "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:ReservedCodeCacheSize=240m"
+JAVA = (  # options of every Java that starts
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-XX:ReservedCodeCacheSize=240m",  # the first option alone leaves 48 MiB: too little for a long run
 )
+os.environ["JDK_JAVA_OPTIONS"] = " ".join(JAVA)
 SPACE = 14 << 30  # bytes of addresses of a process: a test that runs wild ends with its name, not the machine
 if sys.platform == "linux":
     resource.setrlimit(resource.RLIMIT_AS, (SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -48,6 +50,33 @@ def spark():
     session = start_session(FAST)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def kept(spark, tmp_path_factory):
+    """Give a folder of photos, a workspace that knows them, and where a copy of the photos is kept."""
+    from resight.jobs.ingest_images import IngestConfig, main
+    from resight.store import TableStore
+    from resight.workspace import Workspace
+    from tests.pictures import save_collection
+
+    folder = tmp_path_factory.mktemp("collection")
+    photos = save_collection(folder / "here/photos")
+    store = TableStore(Workspace.open(str(folder / "w"), "parquet", create=True), spark)
+    main(store, IngestConfig(source=str(photos)))
+    return photos, folder / "w", shutil.copytree(photos, folder / "kept")
+
+
+@pytest.fixture
+def collection(spark, kept, tmp_path):
+    """Give six photos and the store of a workspace that knows them; a test may change both."""
+    from resight.store import TableStore
+    from resight.workspace import Workspace
+
+    photos, workspace, copies = kept
+    shutil.rmtree(photos.parent, ignore_errors=True)
+    shutil.copytree(copies, photos)  # with the times of the files
+    return photos, TableStore(Workspace.open(str(shutil.copytree(workspace, tmp_path / "w"))), spark)
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 import argparse
 import ast
 import json
+import re
 import subprocess
 import sys
+from typing import get_type_hints
 
+import msgspec
 import pytest
 
-from resight.cli import job_parser, main, overview
+from resight.cli import job_parser, main, option_of, overview, show
 from resight.config import SettingError
 from resight.job import JOBS, load_job
 from resight.launch import OUTER, check_early
@@ -41,10 +44,19 @@ def test_help_lists_the_jobs_in_the_order_of_the_flow(capsys):
 def test_help_of_a_job_shows_every_setting_with_type_default_and_meaning(name):
     declared = load_job(name)
     text = job_parser(declared).format_help()
-    for field in declared.config.__struct_fields__:
-        assert f"--{field.replace('_', '-')}" in text
+    hints = get_type_hints(declared.config, include_extras=True)
+    for field in msgspec.structs.fields(declared.config):
+        assert f"--{field.name.replace('_', '-')}" in text
+        told = option_of(field, hints[field.name])["help"]
+        assert re.fullmatch(r"\w.+ \(.+\)", told), "a meaning, then the type in brackets"
+        assert "default" in told or "required" in told
     assert declared.doc.splitlines()[0] in text
-    assert "default" in text
+
+
+def test_defaults_are_told_in_words():
+    assert [show(value) for value in (True, False, (), (1, 2), "", 0.5)] == [
+        *("yes", "no", "none", "1 2", "none", "0.5")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
-"""Tables that older code wrote."""
+"""Tables that older code wrote, and rows that are counted on the driver or by Spark."""
 
 from typing import Annotated
 
 import pytest
 from pyspark.sql import functions as sf
 
+from resight import counting
 from resight.config import Config, Meta
+from resight.context import RunContext
 from resight.job import job
-from resight.store import spark_schema
+from resight.store import TableStore, spark_schema
 from resight.tables import NODES, Table
 from tests.toy import open_store
 
@@ -39,3 +41,16 @@ def test_a_table_with_fewer_columns_is_read_and_grows_new_ones(spark, tmp_path, 
         rows = store.read(NODES, outcome.build_id).select("node_id", "dup_of", "status").collect()
         assert sorted(tuple(row) for row in rows) == [(i, None, "ok") for i in range(n)]
         assert store.reader.read(NODES, outcome.build_id)["dup_of"].null_count == n
+
+
+@pytest.mark.parametrize("max_files", [64, 0])
+def test_rows_are_counted_alike_with_spark_and_without(spark, tmp_path, monkeypatch, max_files):
+    monkeypatch.setattr(counting, "MAX_FILES", max_files)
+    store = open_store(spark, tmp_path, "parquet")
+    output = job("nodes", NodesConfig, writes=(NODES,))(write_nodes(NODES))(
+        store, NodesConfig(n=5)
+    ).run.outputs
+    assert (output["nodes"].n_rows, output["nodes"].statuses) == (5, {"ok": 5})
+    bound = TableStore(store.workspace, spark, RunContext("r", "b", {}, None))
+    bound.persist("some rows [1]", spark.range(7).repartition(2))
+    assert bound.count("some rows [1]") == 7

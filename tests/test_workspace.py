@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime
 
 from resight.reader import Reader
-from resight.tables import RUNS
+from resight.tables import GLOBAL_DESCRIPTORS, RUNS
 from resight.workspace import Output, Run, Workspace
+from tests.report.committed import Committed
 
 MOMENT = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -58,3 +59,14 @@ def test_runs_are_rows_of_a_table(tmp_path):
 
 def test_a_workspace_without_runs_has_an_empty_table_of_them(tmp_path):
     assert Reader(Workspace.open(str(tmp_path), create=True)).runs_table().num_rows == 0
+
+
+def test_descriptors_that_a_job_wrote_by_the_way_are_read_only_by_name(tmp_path):
+    committed = Committed(tmp_path)
+    described = {"image_id": [1], "vector": [b"\0\0"], "status": ["ok"]}
+    alone = committed.commit("discover-objects", (GLOBAL_DESCRIPTORS, described), name="objects")
+    assert committed.workspace.find_build(GLOBAL_DESCRIPTORS).build_id == alone
+    first = committed.commit("extract-features", (GLOBAL_DESCRIPTORS, described), name="lite0-gem")
+    later = committed.commit("discover-objects", (GLOBAL_DESCRIPTORS, described), name="later")
+    assert committed.workspace.find_build(GLOBAL_DESCRIPTORS).build_id == first
+    assert committed.workspace.find_build(GLOBAL_DESCRIPTORS, "later").build_id == later

@@ -227,6 +227,8 @@ def show(value: Any) -> str:
     """Show a default."""
     if isinstance(value, tuple | list):
         return " ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value in ("", None) else str(value)
 
 

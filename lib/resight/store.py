@@ -15,6 +15,7 @@ from pyspark.sql.types import StructType
 
 from resight import files
 from resight.context import LossError, RunContext
+from resight.counting import count_small
 from resight.reader import Reader
 from resight.tables import Table
 from resight.workspace import KEPT_RUNS, Output, Workspace, input_key
@@ -192,7 +193,9 @@ class TableStore:
         build = self.run.build_id
         listed = self.workspace.list_files(table, build, version)
         output = Output(version, self.workspace.digest_files(listed), 0, properties or {})
-        rows, statuses = count_rows(self.open(table, build, output), "status" in table.schema.names)
+        by_status = "status" in table.schema.names
+        counted = count_small(listed, by_status=by_status)
+        rows, statuses = counted or count_rows(self.open(table, build, output), by_status)
         self.run.outputs[table.name] = Output(version, output.digest, rows, output.properties, statuses)
 
     def conform(self, table: Table, rows: DataFrame) -> DataFrame:
@@ -237,6 +240,20 @@ class TableStore:
         frame.write.mode("overwrite").parquet(files.spark_uri(uri))
         return self.spark.read.schema(frame.schema).parquet(files.spark_uri(uri, pattern=True))
 
+    def kept(self, name: str) -> dict[str, int]:
+        """List the files that `persist` wrote under a name, in order, with sizes."""
+        folder = files.join(self.staging(self.run.run_id), name)
+        found = {files.join(folder, part): size for part, size in files.list_files(folder).items()}
+        return {path: size for path, size in found.items() if path.endswith(".parquet")}
+
+    def count(self, name: str) -> int:
+        """Count the rows that `persist` kept under a name."""
+        kept = self.kept(name)
+        counted = count_small(kept, by_status=False)
+        if counted:
+            return counted[0]
+        return self.spark.read.parquet(*(files.spark_uri(path, pattern=True) for path in kept)).count()
+
     def hold(self, frame: DataFrame) -> DataFrame:
         """Compute ``frame`` once, under a name of its own: what operators with several steps ask for."""
         self.run.n_held += 1
@@ -245,11 +262,8 @@ class TableStore:
     def stream(self, name: str, frame: DataFrame) -> Iterator[pa.RecordBatch]:
         """Compute ``frame`` and give its rows in batches, in order, without holding them all."""
         self.persist(name, frame)
-        folder = files.join(self.staging(self.run.run_id), name)
-        for part in files.list_files(folder):
-            if part.endswith(".parquet"):
-                source = pq.ParquetFile(files.local_file(files.join(folder, part)))
-                yield from source.iter_batches()
+        for path in self.kept(name):
+            yield from pq.ParquetFile(files.local_file(path)).iter_batches()
 
     def note(self, **figures: Any) -> None:
         """Report figures in the run's summary and its row."""

@@ -147,6 +147,7 @@ MANIFOLD_NEIGHBORS = computed(
         "score": pa.binary(),
         "residual": pa.float64(),  # relative, of the system on the shortlist
         "graph_version": pa.string(),  # of the edges that the row was computed from
+        "stale_error": pa.float64(),  # largest relative error measured on a sample of stale rows; else null
     },
     "The offline diffusion of an image: the best nodes by score, which may be itself, packed. A copy has the "
     "row of the image that stands for it (nodes.dup_of).",
@@ -386,16 +387,16 @@ TRAINING_POOLS = computed(
         "anchor": pa.int64(),  # an image_id, like item
         "item": pa.int64(),
         "role": pa.string(),  # positive, negative; an item never has both for one anchor
-        "source": pa.string(),  # manifold, verified, reconstruction
+        "source": pa.string(),  # manifold, verified, labels, reconstruction
         "reason": pa.string(),  # what makes the item one of the pool, in words
         "rank": pa.int32(),  # among those of the anchor, role and source, the first to be used first, from 0
-        "score": pa.float32(),  # manifold similarity of anchor and item; null: not computed
+        "score": pa.float32(),  # manifold similarity, or both labels' weights, multiplied; null: not computed
         "similarity": pa.float32(),  # of their descriptors; null: not computed
         "n_common": pa.int32(),  # points of a reconstruction, or inliers, that both share
         "overlap": pa.float32(),  # n_common / points of the anchor
         "scale": pa.float32(),  # how much larger things are in one of them, at least 1
         "anchor_weight": pa.float64(),  # of the anchor: stationary probability of a random walk, or 1
-        "component_id": pa.int64(),  # of the anchor: component of the graph, or number of the 3D model
+        "component_id": pa.int64(),  # of the anchor: component, 3D model, or first image of its label
         "split": pa.string(),  # train, validation
     },
     "An image that an anchor may be trained with: to be near it (positive) or far from it (negative).",
@@ -408,7 +409,7 @@ TRAINING_TUPLES = computed(
         "positive": pa.int64(),
         "negative": pa.int64(),  # one row for each negative of (anchor, positive)
         "rank": pa.int32(),  # of the negative among those of (anchor, positive), the nearest first, from 0
-        "source": pa.string(),  # of the positive: manifold, verified, reconstruction
+        "source": pa.string(),  # of the positive: manifold, verified, labels, reconstruction
         "weight": pa.float32(),  # of the positive, with mean 1 over the (anchor, positive) pairs of a build
         "positive_score": pa.float32(),  # manifold similarity; null: not computed
         "positive_similarity": pa.float32(),  # of descriptors; null: not computed
@@ -524,3 +525,4 @@ RUNS = pa.schema(  # the committed runs, which are files and no table, as `Reade
     ]
 )
 TABLES = {t.name: t for t in list(globals().values()) if isinstance(t, Table)}
+BY_THE_WAY = {GLOBAL_DESCRIPTORS.name: ("discover-objects",)}  # jobs not meant where no build is named

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 
 from resight import files
 from resight.config import SettingError, digest_of
-from resight.tables import Table
+from resight.counting import open_parquet
+from resight.tables import BY_THE_WAY, Table
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -103,8 +104,7 @@ class Workspace:
     def runs(self) -> list[Run]:
         """List the committed runs in the order of their commit.
 
-        Their files are made once and never change: each is read once by this object, and a call costs one
-        listing.
+        Their files never change: each is read once by this object, and a call costs one listing.
         """
         listed = list(files.list_files(files.join(self.root, "runs")).items())
         for file in listed:
@@ -146,7 +146,8 @@ class Workspace:
         having = [run for run in self.builds().values() if table.name in run.outputs and kind(run)]
         if not having:
             raise SettingError(f"table {table.name!r} is missing in the workspace {self.root}")
-        chosen = [run for run in having if name in ("", run.name, run.build_id)]
+        meant = [run for run in having if name or run.job not in BY_THE_WAY.get(table.name, ())]
+        chosen = [run for run in meant or having if name in ("", run.name, run.build_id)]
         if not chosen:
             known = ", ".join(sorted(run.name for run in having))
             raise SettingError(f"no build of {table.name!r} is called {name!r}; there are: {known}")
@@ -243,14 +244,8 @@ class Workspace:
         import pyarrow.dataset as ds
 
         paths = list(self.list_files(table, build_id, output.version))
-        fields = [field for field in table.schema if field.name != "build_id"]
-        if not paths:
-            return ds.dataset(pa.schema(fields).empty_table())
-        if files.local_path(self.root) is not None:
-            return ds.dataset(paths, schema=pa.schema(fields), format="parquet")
-        filesystem = files.remote_path(paths[0])[0]
-        names = [files.remote_path(path)[1] for path in paths]
-        return ds.dataset(names, schema=pa.schema(fields), format="parquet", filesystem=filesystem)
+        schema = pa.schema([field for field in table.schema if field.name != "build_id"])
+        return open_parquet(paths, schema) if paths else ds.dataset(schema.empty_table())
 
     @cached_property
     def staging(self) -> str:

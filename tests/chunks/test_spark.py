@@ -7,7 +7,14 @@ import pytest
 from pyspark import TaskContext
 
 from resight.chunks import spark as chunks_spark
-from resight.chunks.spark import Chunks, chunk_runner, read_chunks, report_progress, run_chunks
+from resight.chunks.spark import (
+    Chunks,
+    chunk_runner,
+    number_chunks,
+    read_chunks,
+    report_progress,
+    run_chunks,
+)
 from resight.config import SettingError
 from tests.chunks.faulty import double_or_die, mark, refuse_all
 
@@ -17,14 +24,35 @@ def doubled(spark, chunks):
     return sorted((row["value"], row["doubled"], row["error"]) for row in rows)
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3, 100])
-def test_chunks_equal_local_work_whatever_the_partitions(spark, tmp_path, chunk_size):
+@pytest.mark.parametrize(("chunk_size", "tapered"), [(1, False), (3, True), (100, False), (100, True)])
+def test_chunks_equal_local_work_whatever_the_partitions(spark, tmp_path, chunk_size, tapered):
     values = spark.range(20).selectExpr("id + 20 as value").repartition(5)
-    chunks = Chunks(str(tmp_path), double_or_die, mark, chunk_size=chunk_size)
+    chunks = Chunks(str(tmp_path), double_or_die, mark, chunk_size=chunk_size, tapered=tapered)
     states = run_chunks(values, "value", chunks)
     assert doubled(spark, chunks) == [(v, 2 * v, None) for v in range(20, 40)]
     assert set(states) == {"computed"}
     assert set(run_chunks(values.repartition(2), "value", chunks)) == {"skipped"}
+
+
+def test_many_chunks_are_counted_as_few_are(spark, tmp_path, monkeypatch):
+    values, found = spark.range(20).selectExpr("id + 20 as value"), []
+    for most in (10_000, 3):
+        monkeypatch.setattr(chunks_spark, "MAX_PARTITIONS", most)
+        chunks = Chunks(str(tmp_path / str(most)), double_or_die, mark, chunk_size=3)
+        found.append((run_chunks(values, "value", chunks), doubled(spark, chunks)))
+    assert found[0] == found[1]
+    assert 3 < found[0][0]["computed"] <= 7
+
+
+def test_the_last_quarter_of_tapered_chunks_is_cut_into_pieces(spark, tmp_path):
+    chunks = Chunks(str(tmp_path), double_or_die, mark, chunk_size=128, tapered=True)
+    chunk, n_chunks = number_chunks("id", 1024, chunks)
+    counted = spark.range(1024).groupBy(chunk.alias("chunk")).count().orderBy("chunk").collect()
+    sizes = [row["count"] for row in counted]
+    assert n_chunks == len(sizes) == 6 + 2 * 8
+    assert sum(sizes) == 1024
+    assert min(sizes[:6]) > 100
+    assert max(sizes[6:]) < 40
 
 
 def test_a_row_that_kills_its_worker_costs_only_itself(spark, tmp_path):

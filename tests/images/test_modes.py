@@ -8,7 +8,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 from resight.images.decode import decode_image
-from resight.images.modes import scale_samples
+from resight.images.modes import rgb_pixels, scale_samples, share_pixels
 from tests.images.encodings import encode, noise, photo, upright
 
 LOSSLESS = [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True, "exact": True})]
@@ -124,3 +124,14 @@ def test_lab_is_converted():
     content = encode(Image.frombytes("LAB", (30, 20), lab.tobytes()), "TIFF")
     assert Image.open(io.BytesIO(content)).mode == "LAB"
     assert np.abs(decode_image(content).pixels - rgb.astype(int)).mean() < 6
+
+
+@pytest.mark.parametrize(("size", "is_whole"), [((7, 5), True), ((4200, 1000), False)])
+def test_pixels_are_taken_from_memory_that_is_whole_or_in_parts(rng, size, is_whole):
+    pixels = rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    assert (share_pixels(image) is not None) == is_whole
+    found = rgb_pixels(image)
+    np.testing.assert_array_equal(found, pixels)
+    assert found.flags.writeable
+    assert found.flags.c_contiguous

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+from operator import methodcaller
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,14 +13,8 @@ from pyspark.sql.pandas.types import from_arrow_schema
 
 from resight.config import SettingError
 from resight.images.listing import LISTING, Selector, walk_files
-from resight.images.sources import parse_source
-from resight.images.spark import (
-    assign_image_ids,
-    compare_listing,
-    list_source,
-    read_manifest,
-    require_listed,
-)
+from resight.images.sources import parse_source, require_listed
+from resight.images.spark import assign_image_ids, compare_listing, list_source, read_manifest
 from resight.tables import IMAGES
 from tests.images.test_sources import ODD, put
 from tests.images.test_tar import make_tar
@@ -148,8 +143,8 @@ def test_a_manifest_that_cannot_be_read_is_a_setting_error(spark, tmp_path, name
 def test_a_listing_without_images_says_what_to_do(spark, tmp_path):
     source = parse_source(str(put(tmp_path, "a.txt")))
     with pytest.raises(SettingError, match="lists no image"):
-        require_listed(list_source(spark, source), source)
-    require_listed(list_source(spark, source, extensions=["*"]), source)
+        require_listed(list_source(spark, source).count(), source)
+    require_listed(list_source(spark, source, extensions=["*"]).count(), source)
 
 
 def keep_images(spark, listing, source_id, ids, removed=()):
@@ -245,15 +240,14 @@ def name_rows(rows, taken, bits):
 
 
 @pytest.mark.parametrize(("bits", "n_rows", "n_taken"), [(63, 40, 3), (6, 16, 5)])
-@pytest.mark.parametrize("partitions", [1, 4])
-def test_ids_are_those_of_the_definition(spark, bits, n_rows, n_taken, partitions):
+@pytest.mark.parametrize(("partitions", "hold"), [(1, None), (4, methodcaller("localCheckpoint"))])
+def test_ids_are_those_of_the_definition(spark, bits, n_rows, n_taken, partitions, hold):
     rows = [(s, f"ü {n}.jpg") for s in ("s1", "s2") for n in range(n_rows // 2)]
     taken = [5 * n for n in range(n_taken)]
     random.Random(partitions).shuffle(rows)
     new = spark.createDataFrame([(*r, 1) for r in rows], "source_id string, uri string, kept int")
-    frame = assign_image_ids(
-        new.repartition(partitions), spark.createDataFrame([(t,) for t in taken], "image_id long"), bits=bits
-    )
+    used = spark.createDataFrame([(t,) for t in taken], "image_id long")
+    frame = assign_image_ids(new.repartition(partitions), used, bits=bits, hold=hold)
     assigned = [(r["source_id"], r["uri"], r["image_id"]) for r in frame.collect()]
     assert {(s, u): i for s, u, i in assigned} == name_rows(rows, taken, bits)
     assert len({i for *_, i in assigned} | set(taken)) == n_rows + n_taken

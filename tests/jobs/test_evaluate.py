@@ -79,12 +79,13 @@ def test_every_measure_of_a_search_is_reached(store, tmp_path):
 def test_many_queries_are_aggregated_by_spark(store, tmp_path, monkeypatch):
     truth = tmp_path / "truth.csv"
     truth.write_text("query_uri,image_uri,label,family\n0,1,easy,a\n1,5,hard,a\n7,4,easy,b\n")
-    evaluate(store, EvaluateConfig(ground_truth=str(truth)), Options(name="driver"))
+    drawn = evaluate(store, EvaluateConfig(ground_truth=str(truth)), Options(name="driver"))
     expected = figures(store, "driver")
     monkeypatch.setattr(evaluate_job, "MAX_BOOTSTRAP", 1)
     again = EvaluateConfig(ground_truth=str(truth), ks=(1, 5, 10, 11))
     outcome = evaluate(store, again, Options(name="spark"))
     found = figures(store, "spark")
+    assert (drawn.notes["intervals"], outcome.notes["intervals"]) == ("bootstrap", "normal")
     assert outcome.notes["old.map_step"] == round(found["old", "map_step"], 4)
     assert found.keys() >= expected.keys()
     assert {k: found[k] for k in expected} == pytest.approx(expected)

@@ -25,15 +25,13 @@ SMALL = {"longer_side": 96, "chunk_size": 2}
 
 
 @pytest.fixture
-def photos(tmp_path):
-    return save_collection(tmp_path / "photos")
+def photos(collection):
+    return collection[0]
 
 
 @pytest.fixture
-def store(spark, tmp_path, photos):
-    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
-    ingest(store, IngestConfig(source=str(photos)))
-    return store
+def store(collection):
+    return collection[1]
 
 
 def vectors_by_uri(store, build=""):

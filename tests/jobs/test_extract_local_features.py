@@ -16,8 +16,7 @@ from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
 from resight.store import TableStore, spark_schema
 from resight.tables import IMAGES, LOCAL_DESCRIPTORS, MODELS
-from resight.workspace import Workspace
-from tests.pictures import save_collection, save_photo
+from tests.pictures import save_photo
 
 SMALL = {"min_side": 0, "max_keypoints": 40, "chunk_size": 2}
 MODEL = Whitening(np.full(192, 0.5), np.random.default_rng(0).normal(size=(192, 5)))
@@ -35,15 +34,13 @@ def write_model(store, conf):
 
 
 @pytest.fixture
-def photos(tmp_path):
-    return save_collection(tmp_path / "photos")
+def photos(collection):
+    return collection[0]
 
 
 @pytest.fixture
-def store(spark, tmp_path, photos):
-    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
-    ingest(store, IngestConfig(source=str(photos)))
-    return store
+def store(collection):
+    return collection[1]
 
 
 def rows_by_uri(store, build=""):

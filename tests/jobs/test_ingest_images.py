@@ -48,6 +48,24 @@ def test_photos_become_rows_and_a_second_run_reads_nothing(store, tmp_path):
     assert (again.state, again.notes) == ("unchanged", {"same": 7})
 
 
+def count_spark_jobs(spark, name, call):
+    spark.sparkContext.setJobGroup(name, name)
+    try:
+        call()
+    finally:
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+    return len(spark.sparkContext.statusTracker().getJobIdsForGroup(name))
+
+
+def test_a_small_source_costs_few_spark_jobs(spark, store, tmp_path):
+    conf = IngestConfig(source=str(save_collection(tmp_path / "photos", ["china", "flower"])))
+    n_first, n_again = (count_spark_jobs(spark, name, lambda: ingest(store, conf)) for name in ("a", "b"))
+    assert n_first <= 16
+    assert n_again <= 10
+    save_photo("rocket", tmp_path / "photos/rocket.jpg")
+    assert count_spark_jobs(spark, "c", lambda: ingest(store, conf)) <= 30
+
+
 @on_both_formats
 def test_a_day_of_changes_touches_only_what_changed(store, tmp_path):
     folder = save_collection(tmp_path / "photos")

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 import pytest
 from pyspark.sql import functions as sf
 
+import resight.knn.storage.spark as storage
 from resight.arrow import arrow_to_lists, vectors_to_arrow
 from resight.knn.inverted.spark import build_lists, search_inverted
 from resight.knn.spark import (
@@ -69,10 +70,14 @@ def members(first, j, cap):
     return [m for m in range(len(first)) if first[m] == j][:cap]
 
 
-@pytest.mark.parametrize("block_rows", [7, 1000])
-def test_exact_neighbors_equal_sorted_similarity_matrix(spark, rng, tmp_path, block_rows):
+@pytest.mark.parametrize(("block_rows", "part_rows"), [(7, 1000), (1000, 25)])
+def test_exact_neighbors_equal_sorted_similarity_matrix(
+    spark, rng, tmp_path, monkeypatch, block_rows, part_rows
+):
     ids, X = planted(rng)
-    files = write_vector_files(to_frame(spark, ids, X), str(tmp_path))
+    monkeypatch.setattr(storage, "PART_ROWS", part_rows)
+    files = write_vector_files(to_frame(spark, ids, X).repartition(3), str(tmp_path))
+    assert len(files.parts) == (3 if part_rows < 60 else 1)
     found = lists_of(build_neighbors(spark, files, k=5, max_copies=3, block_rows=block_rows))
     assert found == oracle(ids, X, 5, 3)
     assert (files.n, files.n_zero, files.n_nan) == (58, 1, 1)

@@ -199,6 +199,13 @@ def require_files(source: Source) -> None:
         raise SettingError(f"--source: {source.path} holds {wanted}: is its disk mounted?")
 
 
+def require_listed(n_listed: int, source: Source) -> None:
+    """Raise `SettingError` where a listing is empty."""
+    if not n_listed:
+        hint = 'extensions = ["*"] lists files of every type'
+        raise SettingError(f"--source: {source.path} lists no image; {hint}")
+
+
 def select_files(source: Source, extensions: Iterable[str] = ()) -> Selector:
     """Give the selector of a folder, a glob or of shards; no ``extensions`` means the usual ones."""
     chosen = tuple(e.lower().lstrip(".") for e in extensions) or IMAGE_EXTENSIONS

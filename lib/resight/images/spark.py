@@ -3,7 +3,7 @@
 Reads ``images``; gives the rows that ingest turns into ``images`` and ``previews``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 
 import pyarrow as pa
@@ -191,14 +191,6 @@ def quoted(name: str) -> Column:
     return sf.col("`" + name.replace("`", "``") + "`")
 
 
-def require_listed(listing: DataFrame, source: Source) -> None:
-    """Raise `SettingError` where a listing is empty (an action; give it a listing that is kept)."""
-    if listing.isEmpty():
-        raise SettingError(
-            f'--source: {source.path} lists no image; extensions = ["*"] lists files of every type'
-        )
-
-
 def compare_listing(
     listing: DataFrame, images: DataFrame, source_id: str, *, verify: str = "changed"
 ) -> DataFrame:
@@ -252,32 +244,42 @@ def sorted_entries(name: str) -> Column:
 
 
 def assign_image_ids(
-    new: DataFrame, taken: DataFrame, *, bits: int = 63, max_attempts: int = 32
+    new: DataFrame,
+    taken: DataFrame,
+    *,
+    bits: int = 63,
+    max_attempts: int = 32,
+    hold: Callable[[DataFrame], DataFrame] | None = None,
 ) -> DataFrame:
     """Give an ``image_id`` to every row: the first ``bits`` bits of SHA-256(source_id, NUL, uri).
 
     Where the id is one of ``taken``, or a smaller (source_id, uri) of ``new`` has the same, the row hashes
     again with NUL and the number of the attempt appended. The rows of one attempt are judged together, so the
-    result does not depend on their order or partitions. ``new`` is computed twice: keep it first.
+    result does not depend on their order or partitions. Without ``hold``, ``new`` is computed twice.
 
     Parameters
     ----------
     new : DataFrame
         ``source_id``, ``uri`` (unique) and any other columns, which stay.
     taken : DataFrame
-        ``image_id`` of every image that ever was.
+        ``image_id`` of every image that ever was, each once.
+    hold : callable, optional
+        Computes a frame once and gives it back as read from where it is kept.
     """
     used, pending, done = taken.select("image_id"), new, []
     for attempt in range(max_attempts):
         tried = pending.withColumn("image_id", hash_rows(attempt, bits))
         first = Window.partitionBy("image_id").orderBy("source_id", "uri")
         ranked = tried.withColumn("rank", sf.row_number().over(first))
-        marked = ranked.join(used.distinct().withColumn("is_taken", sf.lit(True)), "image_id", "left")
+        marked = ranked.join(used.withColumn("is_taken", sf.lit(True)), "image_id", "left")
         marked = marked.withColumn("wins", (sf.col("rank") == 1) & sf.col("is_taken").isNull())
-        if attempt:
+        if hold is not None:
+            marked = hold(marked)
+        elif attempt:
             marked = marked.localCheckpoint()  # only the few that lost before
         won = marked.where("wins").select(*new.columns, "image_id")
-        pending = marked.where("not wins").select(*new.columns).localCheckpoint()
+        lost = marked.where("not wins").select(*new.columns)
+        pending = lost if hold is not None else lost.localCheckpoint()
         done.append(won)
         if pending.isEmpty():
             return reduce(DataFrame.unionByName, done)

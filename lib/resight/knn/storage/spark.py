@@ -41,12 +41,12 @@ def write_vector_files(
         usable = usable.where("status = 'ok'")
     usable = usable.select("image_id", "vector")
     n_parts = max(1, -(-usable.count() // PART_ROWS))
-    parts = usable.repartitionByRange(n_parts, "image_id").sortWithinPartitions("image_id")
-    written = parts.mapInArrow(
+    parts = usable.repartitionByRange(n_parts, "image_id") if n_parts > 1 else usable.coalesce(1)
+    written = parts.sortWithinPartitions("image_id").mapInArrow(
         part_writer(folder, source_dtype, dtype),
         "first long, name string, n long, d int, zero long, nan long",
     )
-    layout = list_parts(folder, dtype, written.orderBy("first").toArrow())
+    layout = list_parts(folder, dtype, written.toArrow().sort_by("first"))
     layout = mark_copies(vectors.sparkSession, layout)
     layout.save()
     return layout
@@ -125,14 +125,14 @@ def mark_copies(spark: SparkSession, layout: VectorFiles) -> VectorFiles:
         pairs = [np.stack([b["ordinal"].to_numpy(), b["first"].to_numpy()]) for b in batches]
         joined = np.concatenate([np.zeros((2, 0), np.int64), *pairs], axis=1)
         joined = joined[:, np.argsort(joined[0])]
-        yield pa.record_batch(
-            [[save_array(layout.folder, "copies", joined)], [joined.shape[1]]], names=["name", "n"]
-        )
+        row = [[save_array(layout.folder, "copies", joined)], [joined.shape[1]]]
+        yield pa.record_batch(row, names=["name", "n"])
 
-    numbers = number_tasks(spark, len(layout.parts))
+    numbers, is_one = number_tasks(spark, len(layout.parts)), len(layout.parts) == 1
     hashed = numbers.mapInArrow(hash_parts, "low long, high long, ordinal long")
-    pairs = hashed.repartition("low").mapInArrow(pair_copies, "ordinal long, first long")
-    saved = pairs.repartition(1).mapInArrow(save_pairs, "name string, n long").first()
+    met = hashed if is_one else hashed.repartition("low")
+    pairs = met.mapInArrow(pair_copies, "ordinal long, first long")
+    saved = (pairs if is_one else pairs.repartition(1)).mapInArrow(save_pairs, "name string, n long").first()
     if saved is None:
         raise RuntimeError("the list of copies was not written")
     return replace(layout, copies=saved["name"], n_copies=saved["n"])
