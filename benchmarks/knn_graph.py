@@ -160,7 +160,7 @@ class PeakMemory(threading.Thread):
         while self.running:
             for rollup in Path("/proc").glob("[0-9]*/smaps_rollup"):
                 try:
-                    if b"pyspark.daemon" in (rollup.parent / "cmdline").read_bytes():
+                    if b"-m\0resight.workers.spark\0" in (rollup.parent / "cmdline").read_bytes():
                         self.peak = max(self.peak, private_kib(rollup.read_text()))
                 except OSError:
                     continue

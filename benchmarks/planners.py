@@ -1,11 +1,13 @@
 """Every branch that a planner chooses by size, at a size where it chooses it itself.
 
-Jobs run on planted vectors: ``build-graph`` on a collection that grows a little and a lot (lists renewed, or
-all searched again), ``search`` by diffusion with less and less memory per task (replicated, partitioned,
-truncated), ``report`` on more photos than its histogram counts. Codes are joined by a scan and by equal
+Jobs run on planted vectors: ``build-graph`` and ``diffuse`` on a collection that grows a little and a lot
+(lists and rows renewed, or all computed again), ``search`` by diffusion with less and less memory per task
+(replicated, partitioned, truncated), ``report`` on more photos than its histogram counts, ``evaluate`` with
+few queries and with more figures than the driver draws anew. Codes are joined by a scan and by equal
 parts, and k-means sums where the sample fits and by tasks: there the other way runs too, and must give the
-same. The planners of `resight.knn` at full size, of components and of the quantizer are measured by
-``knn_graph.py``, ``components.py`` and ``inverted_file.py``. Run on a quiet machine::
+same. The planners of `resight.knn` at full size, of components (more edges than one task joins by default)
+and of the quantizer are measured by ``knn_graph.py``, ``components.py`` and ``inverted_file.py``. Run on a
+quiet machine::
 
     python benchmarks/planners.py
 """
@@ -32,6 +34,10 @@ from resight.hashing.spark import join_codes
 from resight.job import Options
 from resight.jobs.build_graph import GraphConfig
 from resight.jobs.build_graph import main as build_graph
+from resight.jobs.diffuse import DiffuseConfig
+from resight.jobs.diffuse import main as diffuse
+from resight.jobs.evaluate import EvaluateConfig
+from resight.jobs.evaluate import main as evaluate
 from resight.jobs.import_descriptors import ImportConfig
 from resight.jobs.import_descriptors import main as import_descriptors
 from resight.jobs.ingest_images import IngestConfig
@@ -59,8 +65,8 @@ def timed(what, step):
     return result
 
 
-def bring(store, folder, rows, *, n, d):
-    """Let the vectors ``rows`` of ``n`` drawn ones be the collection, and build their graph."""
+def collect(store, folder, rows, *, n, d):
+    """Let the vectors ``rows`` of ``n`` drawn ones be the collection."""
     X, file = draw_views(0, n, d)[rows], Path(folder) / "vectors.parquet"
     names = [f"{i:09d}" for i in rows]
     pq.write_table(pa.table({"uri": names, "vector": X.tolist()}), file)
@@ -68,18 +74,27 @@ def bring(store, folder, rows, *, n, d):
     import_descriptors(
         store, ImportConfig(source=str(file), source_id="v"), Options(name="v", accept_loss=True)
     )
+
+
+def bring(store, folder, rows, *, n, d):
+    """Let some vectors be the collection, and build their graph."""
+    collect(store, folder, rows, n=n, d=d)
     return build_graph(store, GraphConfig(k=10), ANY_LOSS)
 
 
 def measure_growth(spark, folder, n):
-    """Let a graph grow by a hundredth and by two fifths."""
-    print(f"build-graph, {n} vectors")
+    """Let a graph, and the diffusion of all its images, grow by a few images and by two fifths."""
+    print(f"build-graph and diffuse, {n} vectors")
+    conf = DiffuseConfig(shortlist=100, depth=50, max_stale_error=1.0)
     store = TableStore(Workspace.open(f"{folder}/grown", "parquet", create=True), spark)
-    for share, expected in ((0.58, None), (0.59, "renew"), (1.0, "all")):
+    for share, expected in ((0.58, None), (0.582, "renew"), (1.0, "all")):
         rows = np.arange(int(share * n))
         outcome = timed(f"{len(rows)} vectors", partial(bring, store, folder, rows, n=n, d=DIMS))
         assert outcome.notes.get("lists") == expected, outcome.notes
         print(f"    lists: {expected or 'first run'}, method {outcome.notes['method']}")
+        notes = timed("  diffuse", partial(diffuse, store, conf)).notes
+        assert ("rows_same" in notes) == (expected == "renew"), notes
+        print(f"    rows kept: {notes.get('rows_same', 0) + notes.get('rows_stale', 0)} of {notes['nodes']}")
 
 
 def measure_paths(spark, folder, n):
@@ -105,6 +120,21 @@ def measure_report(store):
     histogram = collect_histogram(Source(store.reader, 1, 1, 0))
     sampled = "a sample" if histogram.n_photos > HISTOGRAM_SAMPLE else "all"
     print(f"    histogram over {sampled}: {histogram.n_sampled} of {histogram.n_photos}")
+
+
+def measure_evaluation(spark, folder, sizes):
+    """Let all images ask, and aggregate the figures of the queries on the driver and by Spark."""
+    for n in sizes:
+        store = TableStore(Workspace.open(f"{folder}/asked-{n}", "parquet", create=True), spark)
+        collect(store, folder, np.arange(n), n=n, d=8)
+        search(store, SearchConfig(queries_from="collection", depth=3))
+        truth = Path(folder) / "truth.csv"
+        lines = [f"{i:09d},{i ^ 1:09d},positive" for i in range(n)]
+        truth.write_text("\n".join(["query_uri,image_uri,label", *lines]))
+        notes = timed(
+            f"evaluate, {n} queries", partial(evaluate, store, EvaluateConfig(ground_truth=str(truth)))
+        ).notes
+        print(f"    intervals: {notes['intervals']}")
 
 
 def measure_codes(spark, sizes):
@@ -144,6 +174,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=40_000, help="vectors of the graph that grows")
     parser.add_argument("--asking", type=int, default=4000, help="vectors that diffuse")
+    parser.add_argument(
+        "--queries", type=int, nargs="+", default=[2000, 160_000], help="queries that are evaluated"
+    )
     parser.add_argument("--codes", type=int, nargs="+", default=[500, 100_000])
     options = parser.parse_args()
     spark = start_session(SESSION)
@@ -151,6 +184,7 @@ def main():
         measure_growth(spark, folder, options.n)
         measure_report(TableStore(Workspace.open(f"{folder}/grown"), spark))
         measure_paths(spark, folder, options.asking)
+        measure_evaluation(spark, folder, options.queries)
         measure_codes(spark, options.codes)
         measure_fit(spark, folder, (20_000, 100_000), 4 * DIMS * 50_000)
     spark.stop()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 QUICK_SOLVER = ["--n", "20000", "--queries", "16", "--pairs", "2"]
+QUICK_PLANNERS = ["--n", "2000", "--asking", "300", "--codes", "300", "5000", "--queries", "500"]
 BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("extract.py", ["--processes", "2"], ["--n", "40", "--pairs", "2"]),
     ("job_extract.py", [], ["--n", "80", "--pairs", "2"]),
@@ -26,11 +27,16 @@ BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("growth.py", [], ["--sizes", "4000", "8000", "--d", "32", "--queries", "5"]),
     ("million.py", [], ["--n", "8000", "--d", "32", "--queries", "5", "--blocks", "1"]),
     ("inverted_file.py", [], ["--n", "30", "--words", "256", "--queries", "5", "--entries", "200000"]),
+    ("job_index.py", [], ["--n", "70", "--words", "128", "--pairs", "1"]),
+    ("job_index.py", ["--stored"], None),
+    ("job_index.py", ["--scaling"], None),
     ("duplicates.py", [], ["--originals", "12"]),
     ("dedup.py", ["--originals", "100"], ["--originals", "8", "--kinds", "easy", "--efforts", "standard"]),
     ("code_join.py", [], ["--n", "20000"]),
-    ("planners.py", [], ["--n", "2000", "--asking", "300", "--codes", "300", "5000"]),
+    ("planners.py", [], QUICK_PLANNERS),
+    ("mining.py", [], ["--n", "2000", "--anchors", "100", "--shortlist", "500", "--pairs", "2"]),
     ("discovery.py", [], ["--n", "40", "--pairs", "2"]),
+    ("planted_objects.py", [], ["--things", "2", "--views", "4", "--empty", "2", "--longer-side", "256"]),
     ("mutated_files.py", [], ["--files", "200"]),
     ("training.py", [], ["--n", "20", "--longer-side", "96", "--steps", "3", "--pairs", "2"]),
     ("kill.py", [], ["--instants", "1", "--extractor", "colour"]),
