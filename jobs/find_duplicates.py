@@ -10,6 +10,7 @@ from pyspark.sql import functions as sf
 from resight import files
 from resight.cli import run
 from resight.config import SettingError
+from resight.dedup.background.spark import is_background
 from resight.dedup.comparing.spark import compare_candidates
 from resight.dedup.export import EXPORTED, write_list
 from resight.dedup.grouping.spark import count_groups, group_pairs, link_pairs
@@ -51,8 +52,8 @@ def is_ranking(run: Run) -> bool:
 
 
 def has_vectors(conf: DuplicatesConfig) -> bool:
-    """Whether vectors decide."""
-    return not compares(conf)
+    """Whether vectors decide, or are compared with those of a background."""
+    return not compares(conf) or bool(conf.background)
 
 
 by_descriptors, by_codes, by_keypoints = (
@@ -87,9 +88,12 @@ def main(store: TableStore, conf: DuplicatesConfig) -> None:
     """
     check_candidates(store)
     rule = conf.rule(store.properties(GLOBAL_DESCRIPTORS)["dtype"]) if has_vectors(conf) else conf.rule()
-    names = name_sources(store.read(SOURCES)) if conf.new else {}
+    names = name_sources(store.read(SOURCES)) if conf.new or conf.background else {}
     scope = {"filter": conf.filter, "new": conf.new, "against": conf.against}
-    images = attach_splits(scope_images(store.read(IMAGES), names, **scope), conf.splits)
+    images = store.read(IMAGES)
+    if conf.background:
+        images = images.where(~is_background(names, conf.background))
+    images = attach_splits(scope_images(images, names, **scope), conf.splits)
     copies = store.persist("copies", represent_copies(images, rule.policy))
     vectors = None
     if compares(conf):

@@ -25,7 +25,7 @@ from resight.tables import IMAGES, PREVIEWS, SOURCES
 from resight.workspace import now
 
 log = logging.getLogger("resight")
-AGAIN = ("changed", "retried", "returned")  # files of known images that are read
+AGAIN = ("changed", "checked", "retried", "returned")  # files of known images that are read
 
 
 class IngestConfig(Config, frozen=True):
@@ -47,7 +47,10 @@ class IngestConfig(Config, frozen=True):
         Meta(description="endings of the files to list, such as jpg; * for all; default: those of images"),
     ] = ()
     verify: Annotated[
-        Literal["changed", "full"], Meta(description="changed: read what differs in size or time; full: all")
+        Literal["changed", "full"],
+        Meta(
+            description="changed: read what differs in size or time; full: all, and count whose bytes altered"
+        ),
     ] = "changed"
     max_pixels: Annotated[int, Meta(ge=1, description="larger images are not decoded")] = 178_956_970
     preview_side: Annotated[int, Meta(ge=16, le=2048, description="longer side of previews")] = 256
@@ -243,6 +246,8 @@ def write_images(store: TableStore, source: Source, changes: Changes, inspected:
         ok = known.where("status = 'ok'")
         lost = ok.join(inspected.where("status != 'ok'"), "image_id", "left_semi")
         store.check_loss(lost.count(), ok.count(), "readable images", kind="bad")
+    if changes.n("checked"):
+        store.note(altered=count_altered(changes, inspected))
     rows = inspected.drop("jpeg").withColumn("removed_at", sf.lit(None).cast("timestamp"))
     gone = compared.where("change = 'removed'").select("image_id")
     if changes.n("removed"):
@@ -255,6 +260,14 @@ def write_images(store: TableStore, source: Source, changes: Changes, inspected:
     shown = inspected.where("jpeg is not null").select("image_id", "content_hash", "jpeg")
     store.update(PREVIEWS, shown, gone=inspected.where("jpeg is null").select("image_id").union(gone))
     write_source(store, source)
+
+
+def count_altered(changes: Changes, inspected: DataFrame) -> int:
+    """Count the files whose bytes are others though their size and time are as before."""
+    checked = changes.compared.where("change = 'checked'").select("image_id")
+    was = changes.known.join(checked, "image_id", "left_semi").select("image_id", "content_hash")
+    now_there = inspected.select("image_id", sf.col("content_hash").alias("found"))
+    return was.join(now_there, "image_id").where("content_hash <> found").count()
 
 
 if __name__ == "__main__":

@@ -169,7 +169,7 @@ def test_every_change_of_a_folder_is_noticed(spark, tmp_path):
     os.utime(tmp_path / "touched.jpg", (1, 1))
     (tmp_path / "deleted.jpg").unlink()
     after = list_source(spark, source)
-    for verify, same in [("changed", "same"), ("full", "changed")]:
+    for verify, same in [("changed", "same"), ("full", "checked")]:
         rows = compare_listing(after, images.union(other), source.source_id, verify=verify).collect()
         assert {r["uri"]: (r["change"], r["image_id"]) for r in rows} == {
             "new.jpg": ("new", None),
@@ -194,7 +194,7 @@ def test_a_file_that_could_not_be_read_is_tried_again(spark, tmp_path):
     changes = dict.fromkeys(["a.jpg", "b.jpg"], "retried") | dict.fromkeys(
         ["c.jpg", "d.jpg", "gone.jpg"], "same"
     )
-    for verify, expected in [("changed", changes), ("full", dict.fromkeys(ids, "changed"))]:
+    for verify, expected in [("changed", changes), ("full", dict.fromkeys(ids, "checked"))]:
         rows = compare_listing(listing, images, source.source_id, verify=verify).collect()
         assert {r["uri"]: r["change"] for r in rows} == expected
 

@@ -143,6 +143,19 @@ def test_quick_counts_the_groups_at_further_thresholds(store):
     assert not store.reader.read(DUPLICATE_PAIRS)["transform"].drop_null()
 
 
+def test_a_background_is_left_out_and_lowers_what_resembles_it(store):
+    pairs = {}
+    for weight in (0.0, 1.0):
+        conf = {"background": ("delivery",), "background_top": 1, "background_weight": weight}
+        settings = DuplicatesConfig(candidates=("descriptors",), background_margin=0.5, max_side=320, **conf)
+        assert find_duplicates(store, settings).notes["background"] == len(DELIVERED)
+        found = read_rows(store, DUPLICATE_CANDIDATES)
+        pairs[weight] = {pair for pair, row in found.items() if row["found_by"] == "descriptors"}
+    assert not {name for found in pairs.values() for pair in found for name in pair} & DELIVERED.keys()
+    assert len(pairs[0.0]) > 5  # colours of turned copies are those of the photo: the background takes all
+    assert not pairs[1.0]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -152,6 +165,7 @@ def test_quick_counts_the_groups_at_further_thresholds(store):
         ({"also_thresholds": [0.0]}, "similarities from 0 to 1"),
         ({"also_thresholds": [0.5]}, "from --min-agreement up"),
         ({"against": ["x"]}, "against: only with --new"),
+        ({"background": ["x"], "candidates": ["codes"]}, "background: only where descriptors"),
         ({"candidates": ["keypoints"]}, "keypoints only with --effort thorough"),
         ({"effort": "quick", "candidates": ["codes"]}, "candidates: only with --effort"),
         ({"filter": ["split"]}, "filter: 'split' is not of the form column=value"),
@@ -169,6 +183,7 @@ def test_settings_that_do_not_belong_together_are_refused(settings, message):
         ({"candidates": ("descriptors",), "graph": "none"}, r"--graph: no build of 'neighbors'"),
         ({"new": ("nowhere",)}, r"--new: nowhere is no source and no column=value; sources: archive \("),
         ({"new": ("format=bmp",)}, r"--new: no image of the collection is one of format=bmp"),
+        ({"background": ("nowhere",)}, r"--background: nowhere is no source and no column=value"),
     ],
 )
 def test_what_is_missing_is_named(store, settings, message):

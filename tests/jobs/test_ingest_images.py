@@ -85,6 +85,20 @@ def test_a_day_of_changes_touches_only_what_changed(store, tmp_path):
     assert sorted(after) == sorted([*before, "sub/new.png"])
 
 
+def test_bytes_that_alter_in_silence_are_counted_by_a_full_check(store, tmp_path):
+    save_collection(tmp_path / "photos")
+    conf = IngestConfig(source=str(tmp_path / "photos"))
+    ingest(store, conf)
+    path = tmp_path / "photos/china.jpg"
+    then, data = path.stat(), bytearray(path.read_bytes())
+    data[-20] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert ingest(store, conf).state == "unchanged"
+    checked = ingest(store, IngestConfig(source=conf.source, verify="full")).run
+    assert {name: checked.notes[name] for name in ("checked", "altered")} == {"checked": 6, "altered": 1}
+
+
 def test_no_damaged_file_is_lost(store, tmp_path):
     files, folder = encoded_photos(48), tmp_path / "photos"
     folder.mkdir()

@@ -112,6 +112,25 @@ class DuplicatesConfig(RelateSettings, frozen=True):
     candidate_similarity: Annotated[
         float, Meta(ge=-1, le=1, description="of descriptors, from which a pair is compared")
     ] = 0.6
+    background: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="images that are copies of nothing, named as for --new: left out themselves, and "
+            "what an image reaches with them counts for nothing in its similarities"
+        ),
+    ] = ()
+    background_top: Annotated[
+        int, Meta(ge=1, description="nearest images of the background, over which the mean is taken")
+    ] = 10
+    background_weight: Annotated[
+        float, Meta(ge=0, le=2, description="how much of that mean is taken off")
+    ] = 1.0
+    background_margin: Annotated[
+        float,
+        Meta(
+            ge=-1, le=1, description="with --background instead of --candidate-similarity: what must remain"
+        ),
+    ] = 0.1
     candidate_bits: Annotated[
         float, Meta(ge=0, lt=0.5, description="share of the bits in which codes of a candidate may differ")
     ] = 0.125
@@ -182,6 +201,10 @@ def belongings(conf: DuplicatesConfig) -> list[tuple[bool, str]]:
         ),
         (by_pixels or not conf.strict, "strict: only with --effort standard or thorough"),
         (by_pixels or not conf.candidates, "candidates: only with --effort standard or thorough"),
+        (
+            not conf.background or (by_pixels and (not conf.candidates or "descriptors" in conf.candidates)),
+            "background: only where descriptors give candidates, with --effort standard or thorough",
+        ),
         (bool(conf.new) or not conf.against, "against: only with --new, which is compared with it"),
         (
             conf.effort == "thorough" or "keypoints" not in conf.candidates,
@@ -203,6 +226,8 @@ def must_read(conf: DuplicatesConfig, kind: Candidates) -> bool:
     """Whether there is nothing to do without what gives this kind of candidates."""
     if not compares(conf):
         return kind == "descriptors"
+    if conf.background and kind == "descriptors":
+        return True
     if conf.candidates:
         return kind in conf.candidates
     return kind == "keypoints" and conf.effort == "thorough"

@@ -200,10 +200,10 @@ def compare_listing(
     -------
     DataFrame
         The columns of the listing, ``image_id`` (null where new), ``extra_differs`` (the manifest says
-        something else about the image) and ``change``: ``new``, ``changed`` (size, time or place differ; with
-        ``verify="full"`` every image that was there), ``same``, ``retried`` (the same, but it could not be
-        read), ``returned`` (was removed, is back) or ``removed`` (the columns of the listing are null but for
-        ``uri``). Images removed before have no row.
+        something else about the image) and ``change``: ``new``, ``changed`` (size, time or place differ),
+        ``checked`` (with ``verify="full"`` every other image that was there), ``same``, ``retried`` (the
+        same, but it could not be read), ``returned`` (was removed, is back) or ``removed`` (the columns of
+        the listing are null but for ``uri``). Images removed before have no row.
     """
     if verify not in ("changed", "full"):
         raise ValueError(f"verify is changed or full, got {verify!r}")
@@ -222,7 +222,8 @@ def compare_listing(
         .when(sf.col("uri").isNull() & sf.col("removed_at").isNull(), "removed")
         .when(sf.col("uri").isNull(), "gone")
         .when(sf.col("removed_at").isNotNull(), "returned")
-        .when(~equal | sf.lit(verify == "full"), "changed")
+        .when(~equal, "changed")
+        .when(sf.lit(verify == "full"), "checked")
         .when(sf.col("status").isNull() & sf.col("known_status").isin(*TRANSIENT), "retried")
         .otherwise("same")
     )

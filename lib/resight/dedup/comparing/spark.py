@@ -7,6 +7,7 @@ from pyspark.sql import functions as sf
 
 from resight import files
 from resight.config import SettingError, digest_of
+from resight.dedup.background.spark import is_background, measure_bias, pair_above
 from resight.dedup.candidates.spark import (
     collect_candidates,
     drop_collapsed,
@@ -18,15 +19,17 @@ from resight.dedup.grouping.spark import link_pairs
 from resight.dedup.keep import parse_policy
 from resight.dedup.naming.spark import name_pairs
 from resight.dedup.relating.spark import Views, make_views, relate_pairs
-from resight.dedup.scope.spark import keep_new
+from resight.dedup.scope.spark import keep_new, name_sources
 from resight.dedup.settings import DuplicatesConfig
 from resight.dedup.spark import find_copies
 from resight.graph.spark import find_components
+from resight.knn.spark import write_vector_files
 from resight.store import TableStore, spark_schema
 from resight.tables import (
     CODES,
     DUPLICATE_CANDIDATES,
     DUPLICATE_LIMITS,
+    GLOBAL_DESCRIPTORS,
     IMAGES,
     NEIGHBORS,
     QUERIES,
@@ -85,8 +88,7 @@ def list_candidates(
     """
     inputs, parts = store.run.inputs, dict[str, DataFrame]()
     if NEIGHBORS.name in inputs:
-        near = pair_descriptors(store.read(NEIGHBORS), threshold=conf.candidate_similarity, top=conf.top)
-        parts["descriptors"] = near
+        parts["descriptors"] = pair_near(store, conf, copies)
     if RESULTS.name in inputs:
         parts["results"] = pair_results(store.read(RESULTS), store.read(QUERIES), top=conf.top)
     if conf.new:
@@ -101,6 +103,28 @@ def list_candidates(
     elif not conf.candidates:
         log.warning("there are no codes: more copies are found after resight hash-images")
     return collect_candidates(parts, copies), buckets
+
+
+def pair_near(store: TableStore, conf: DuplicatesConfig, copies: DataFrame) -> DataFrame:
+    """Pair images by their descriptors; with a background by what they have over it."""
+    lists = store.read(NEIGHBORS)
+    if not conf.background:
+        return pair_descriptors(lists, threshold=conf.candidate_similarity, top=conf.top)
+    images, dtype = store.read(IMAGES), store.properties(GLOBAL_DESCRIPTORS)["dtype"]
+    members = images.where(is_background(name_sources(store.read(SOURCES)), conf.background))
+    vectors = store.read(GLOBAL_DESCRIPTORS).where("status = 'ok'").select("image_id", "vector")
+    known, own = (
+        vectors.join(some.select("image_id"), "image_id", "left_semi") for some in (members, copies)
+    )
+    folder = store.staging(files.join(resume_key(store, conf), "background"))
+    layout = write_vector_files(known, folder, source_dtype=dtype)
+    if not layout.n:
+        raise SettingError(f"--background: no image with a vector is one of {' '.join(conf.background)}")
+    store.note(background=layout.n)
+    biases = measure_bias(own, layout, top=conf.background_top, source_dtype=dtype)
+    biases = store.persist("background", biases)
+    margin, weight = conf.background_margin, conf.background_weight
+    return pair_above(lists, biases, margin=margin, weight=weight, top=conf.top)
 
 
 def write_limits(

@@ -10,7 +10,7 @@ from resight.config import SettingError
 from resight.features.fitting.spark import allow_values, select_images
 from resight.search.filter import parse_filter
 
-__all__ = ["keep_new", "mark_new", "name_sources", "scope_images"]
+__all__ = ["Names", "keep_new", "mark_new", "name_sources", "scope_images", "select_members"]
 
 Names = Mapping[str, Sequence[str]]
 

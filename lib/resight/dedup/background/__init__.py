@@ -1,0 +1,1 @@
+"""Similarities freed from what is alike everywhere, by a set of images that are copies of nothing."""
