@@ -3,7 +3,8 @@
 Both sides find the RootSIFT keypoints of the same photos, assign and aggregate them, and write the inverted
 file, or rank an index for each; both are warm and use the same cores, a process and a thread each. A job run
 is the whole of it: reading the tables, the chunks, the write and the commit. ``--stored`` leaves the
-extraction out of the build: the job reads the keypoints from its table, the loop from a file::
+extraction out: the jobs read the keypoints of all photos from their table, and the images of the collection
+ask; the loops hold them in memory::
 
     python benchmarks/job_index.py [--photos FOLDER] [--n 600] [--cores 2] [--pairs 5] [--stored]
     python benchmarks/job_index.py --scaling          # one core against two, jobs only
@@ -84,8 +85,10 @@ class Jobs:
         if step == "build-index":
             build(self.store, IndexConfig(alpha=power, chunk_size=CHUNK), name)
         else:
-            conf = {"queries": str(self.folder / "photos"), "method": "asmk", "chunk_size": CHUNK}
-            search(self.store, SearchConfig(asmk_alpha=power, **conf), name)
+            asked = {"queries": str(self.folder / "photos")}
+            if self.stored:
+                asked = {"queries_from": "collection"}
+            search(self.store, SearchConfig(asmk_alpha=power, method="asmk", chunk_size=CHUNK, **asked), name)
 
 
 class Loop:
@@ -98,7 +101,8 @@ class Loop:
 
         cv2.setNumThreads(1)
         self.folder, self.part, self.parts, self.stored = Path(folder), part, parts, stored
-        self.paths = sorted((self.folder / "photos").iterdir())[part::parts]
+        places = ("photos", "fitted") if stored else ("photos",)  # all of the collection, or what is new
+        self.paths = sorted(path for place in places for path in (self.folder / place).iterdir())[part::parts]
         self.local = resight.open(str(self.folder / "w")).moment.local
         if stored:
             self.vectors = self.describe()
@@ -136,7 +140,7 @@ class Loop:
 
         codebook, index = self.local.codebook, self.local.index
         table = lookup_table(codebook.n_bits).astype(np.float32)
-        for X in self.describe():
+        for X in self.vectors if self.stored else self.describe():
             search_index([encode_query(X, codebook, 5)], np.array([-1]), index, table, depth=100)
 
 
@@ -172,10 +176,11 @@ def compare(args, contents, folder):
         loops = [stack.enter_context(pool) for pool in pools]
         ready = [w.submit(prepare, str(folder), i, args.cores, args.stored) for i, w in enumerate(loops)]
         [future.result() for future in ready]
-        for step in STEPS[: 1 if args.stored else 2]:
+        for step in STEPS:
             measure(loops, step)
             rows = [take_turn(jobs, loops, step, i) for i in range(args.pairs)]
-            report(step, len(contents), args.cores, rows)
+            n_photos = len(contents) + (N_FITTED if args.stored else 0)
+            report(step, n_photos, args.cores, rows)
     jobs.spark.stop()
 
 

@@ -1,7 +1,8 @@
 """Kill the driver, an executor or a Python worker while images are described; nothing may be lost.
 
-``python benchmarks/kill.py`` takes 20 seeded instants on a local cluster of two executors and compares the
-table of every disturbed run with the undisturbed one, byte for byte in sorted content.
+``python benchmarks/kill.py [--format delta parquet]`` takes 20 seeded instants of a run on a local cluster of
+two executors, from its first second to its commit, in turns over the formats, and compares every table of
+every disturbed run with the undisturbed one, byte for byte in sorted content.
 """
 
 import argparse
@@ -13,17 +14,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from resight.config import digest_of
 from resight.reader import open as open_workspace
-from resight.tables import GLOBAL_DESCRIPTORS
+from resight.tables import TABLES
 
 WORKER = "-m resight.workers.spark "  # the daemon of an executor and the workers that it forked
 VICTIMS = {"driver": "resight.cli", "executor": "CoarseGrainedExecutorBackend", "worker": WORKER}
 N_TASKS = 2  # executors of the cluster, one core each
-CLUSTER = """spark.master local-cluster[2,1,1024]
+CLUSTER = """spark.master local-cluster[2,1,2048]
 spark.executor.memory 700m
 spark.task.maxFailures 8
 spark.ui.enabled false
@@ -38,16 +41,22 @@ def command(workspace: Path, conf: Path, words: list[str]) -> list[str]:
 
 
 def extract(workspace: Path, conf: Path, extractor: str) -> subprocess.Popen:
-    """Start an extraction in small chunks."""
+    """Start an extraction in small chunks; that of a network writes two tables."""
     words = ["extract-features", "--extractor", extractor, "--longer-side", "128", "--chunk-size", "4"]
+    words += ["--regions"] if extractor == "network" else []
     out = (workspace / "log.txt").open("ab")
     return subprocess.Popen(command(workspace, conf, words), stdout=out, stderr=out)
 
 
-def content(workspace: Path) -> str:
-    """Hash the rows of the table in the order of their ids."""
-    rows = open_workspace(str(workspace)).read(GLOBAL_DESCRIPTORS).sort_by("image_id")
-    return digest_of([[str(value) for value in column.to_pylist()] for column in rows.columns])
+def content(workspace: Path, job: str = "extract-features") -> str:
+    """Hash the rows of every table of a job's builds in the order of their keys, without ``build_id``."""
+    reader, tables = open_workspace(str(workspace)), []
+    for build, run in sorted(reader.workspace.builds().items()):
+        for name in sorted(run.outputs) if run.job == job else ():
+            keys = [(key, "ascending") for key in TABLES[name].key if key != "build_id"]
+            rows = reader.read(TABLES[name], build).sort_by(keys)
+            tables.append([name, [[str(value) for value in column.to_pylist()] for column in rows.columns]])
+    return digest_of(tables)
 
 
 def count(workspace: Path, kind: str) -> int:
@@ -78,45 +87,74 @@ def find_victim(pid: int, kind: str, rng: random.Random) -> int | None:
     return rng.choice(found) if found else None
 
 
-def disturb(workspace: Path, conf: Path, extractor: str, kind: str, seed: int) -> dict[str, object]:
-    """Kill one process once a seeded number of chunks is done; start again until the job succeeds."""
-    rng = random.Random(seed)
-    target, started = rng.randrange(0, 9), 1
+def disturb(
+    workspace: Path, conf: Path, extractor: str, kind: str, *, due: Callable[[float], bool], seed: int = 0
+) -> dict[str, object]:
+    """Kill a process once it is ``due``, after some seconds; start again until the job succeeds."""
+    rng, begun, started, killed = random.Random(seed), time.monotonic(), 1, None
     process = extract(workspace, conf, extractor)
-    killed = False
-    while process.poll() is None and not killed:
-        victim = find_victim(process.pid, kind, rng) if count(workspace, "done") >= target else None
+    n_starts = n_chunks = 0
+    while (ended := process.poll()) is None or (killed is not None and ended != 0 and started < 5):
+        if ended is not None:
+            process, started = extract(workspace, conf, extractor), started + 1
+        seconds = time.monotonic() - begun
+        victim = find_victim(process.pid, kind, rng) if killed is None and due(seconds) else None
+        n_starts = max(n_starts, count(workspace, "attempts"))
+        n_chunks = max(n_chunks, count(workspace, "done"))
         if victim is not None:
             with suppress(ProcessLookupError):  # it ended by itself: another one is looked for
                 os.kill(victim, signal.SIGKILL)
-                killed = True
-        time.sleep(0.01)
-    n_starts = n_chunks = 0
-    while (ended := process.poll()) is None or (ended != 0 and started < 5):
-        if ended:
-            process, started = extract(workspace, conf, extractor), started + 1
-        n_starts = max(n_starts, count(workspace, "attempts"))
-        n_chunks = max(n_chunks, count(workspace, "done"))
-        time.sleep(0.01)
-    facts = {"killed": killed, "after": target, "starts": started}
-    return {"kind": kind, "seed": seed} | facts | {"repeated": n_starts - n_chunks}
+                killed = {"seconds": round(seconds, 1), "chunks": n_chunks}
+        time.sleep(0.02)
+    return {"kind": kind, "killed": killed, "starts": started, "repeated": n_starts - n_chunks}
+
+
+class Reference(NamedTuple):
+    """An undisturbed run: the workspace before it, how long it took, what it wrote."""
+
+    ingested: Path
+    seconds: float
+    content: str
+
+
+def run_undisturbed(folder: Path, photos: Path, conf: Path, extractor: str, table_format: str) -> Reference:
+    """Ingest the photos in a format and describe them."""
+    ingested = folder / table_format
+    words = ["ingest-images", "--source", str(photos), "--format", table_format]
+    subprocess.run(command(ingested, conf, words), check=True)
+    reference = Path(shutil.copytree(ingested, folder / f"{table_format}-reference"))
+    begun = time.monotonic()
+    if extract(reference, conf, extractor).wait():
+        sys.exit((reference / "log.txt").read_text())
+    return Reference(ingested, time.monotonic() - begun, content(reference))
+
+
+def disturb_surely(folder: Path, conf: Path, extractor: str, kind: str, share: float, known: Reference):
+    """Kill after a ``share`` of the undisturbed run, a little earlier where a run ended before that."""
+    for attempt in range(9):
+        instant = share * known.seconds * 0.9**attempt
+        workspace = Path(shutil.copytree(known.ingested, folder / f"trial-{share}-{attempt}"))
+        trial = disturb(workspace, conf, extractor, kind, due=lambda s, at=instant: s >= at, seed=attempt)
+        equal = content(workspace) == known.content
+        shutil.rmtree(workspace, ignore_errors=True)  # an executor may outlive its driver for a moment
+        if trial["killed"] or not equal:
+            break
+    return trial | {"share": round(share, 3), "equal": equal}
 
 
 def prepare(folder: Path, n: int) -> tuple[Path, Path]:
-    """Make a workspace of ``n`` ingested photos."""
+    """Make a folder of ``n`` photos and the properties of the cluster."""
     from resight.demo.write import write_collection
 
     write_collection(folder / "demo")
     photos = folder / "photos"
     photos.mkdir()
     found = sorted(path for path in (folder / "demo/photos").rglob("*.jpg") if path.is_file())
-    for path in found[:n]:
-        shutil.copy2(path, photos / f"{len(list(photos.iterdir())):04d}.jpg")
+    for i, path in enumerate(found[:n]):
+        shutil.copy2(path, photos / f"{i:04d}.jpg")
     conf = folder / "spark.conf"
     conf.write_text(CLUSTER)
-    words = ["ingest-images", "--source", str(photos), "--format", "parquet"]
-    subprocess.run(command(folder / "ingested", conf, words), check=True)
-    return folder / "ingested", conf
+    return photos, conf
 
 
 def main() -> None:
@@ -125,25 +163,25 @@ def main() -> None:
     parser.add_argument("--instants", type=int, default=20)
     parser.add_argument("--photos", type=int, default=64)
     parser.add_argument("--extractor", default="network")
+    parser.add_argument("--format", nargs="+", choices=["delta", "parquet"], default=["delta", "parquet"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        ingested, conf = prepare(Path(name), given.photos)
-        reference = Path(shutil.copytree(ingested, Path(name, "reference")))
-        if extract(reference, conf, given.extractor).wait():
-            sys.exit((reference / "log.txt").read_text())
-        expected, killed, equal, most = content(reference), 0, 0, 0
-        for seed in range(given.instants):
-            workspace = Path(shutil.copytree(ingested, Path(name, f"trial-{seed}")))
-            kind = sorted(VICTIMS)[seed % 3]
-            trial = disturb(workspace, conf, given.extractor, kind, seed)
-            same = content(workspace) == expected
-            killed += trial["killed"]
-            equal, most = equal + same, max(most, trial["repeated"])
-            print(trial | {"equal": same}, flush=True)
-            shutil.rmtree(workspace)
-        print(f"{killed} of {given.instants} runs were disturbed by a kill")
-        print(f"{equal} of {given.instants} left the table of the undisturbed one")
-        print(f"at most {most} chunks were started again (one per task: {N_TASKS})")
+        photos, conf = prepare(Path(name), given.photos)
+        formats = given.format[: given.instants]
+        known = {f: run_undisturbed(Path(name), photos, conf, given.extractor, f) for f in formats}
+        trials = []
+        for n in range(given.instants):
+            share = (n + random.Random(n).random()) / given.instants  # one in every part of the run
+            table_format, kind = formats[n % len(formats)], sorted(VICTIMS)[n % 3]
+            trial = disturb_surely(Path(name), conf, given.extractor, kind, share, known[table_format])
+            trials.append(trial)
+            print({"format": table_format} | trial, flush=True)
+    killed, equal = (sum(bool(trial[key]) for trial in trials) for key in ("killed", "equal"))
+    most = max(trial["repeated"] for trial in trials)
+    print({f: f"{known[f].seconds:.1f} s undisturbed" for f in formats})
+    print(f"{killed} of {given.instants} runs were disturbed by a kill")
+    print(f"{equal} of {given.instants} left the tables of the undisturbed one")
+    print(f"at most {most} chunks were started again (one per task: {N_TASKS})")
     if min(killed, equal) < given.instants or most > N_TASKS:
         sys.exit(1)
 

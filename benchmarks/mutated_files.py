@@ -2,7 +2,8 @@
 
 ``python benchmarks/mutated_files.py [--files 10000] [--seed 0] [--side 160] [--workers 2] [--ingest]``
 
-With ``--ingest`` the files are written to a folder and go through the ingest job instead.
+With ``--ingest`` the files are written to a folder and go through the ingest job instead: each is a row of
+the table. The exit status is 1 where a file killed its process, or has no row.
 """
 
 import argparse
@@ -21,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from resight.images.inspect import inspect_image
 from tests.mutations import encoded_photos, mutated_file
+
+KILLED = "KILLED ITS PROCESS"
 
 
 @cache
@@ -46,7 +49,7 @@ def inspect_apart(start, stop, seed, side):
             return pool.submit(inspect_range, start, stop, seed, side).result()
     except BrokenProcessPool:
         if stop - start == 1:
-            return [(start, "KILLED ITS PROCESS", None, "", 0.0)], 0.0
+            return [(start, KILLED, None, "", 0.0)], 0.0
         middle = (start + stop) // 2
         halves = [inspect_apart(a, b, seed, side) for a, b in ((start, middle), (middle, stop))]
         return halves[0][0] + halves[1][0], max(halves[0][1], halves[1][1])
@@ -100,8 +103,9 @@ def main():
     if args.ingest:
         outcome, n, lost = ingest_all(args.files, args.seed, args.side, args.workers)
         print(f"{n} rows in {outcome.seconds:.0f} s, {lost} files without a row")
-        print(outcome.run.outputs["images"].statuses)
-        return
+        statuses = outcome.run.outputs["images"].statuses
+        print(statuses)
+        return int(lost > 0 or n != args.files or "crashed" in statuses)
     began = time.perf_counter()
     rows, peak = inspect_all(args.files, args.seed, args.side, args.workers)
     print(f"{len(rows)} files in {time.perf_counter() - began:.0f} s, peak {peak:.0f} MB a process")
@@ -113,7 +117,8 @@ def main():
     print("reasons: " + "; ".join(f"{count} {reason}" for reason, count in reasons.most_common(12)))
     slowest = max(rows, key=lambda row: row[4])
     print(f"slowest: file {slowest[0]}, {slowest[4]:.2f} s, {slowest[1]}")
+    return int(len(rows) != args.files or any(row[1] == KILLED for row in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,7 +4,9 @@ The graph is that of ``solver.py``, in our order, cut into parts of equally many
 process per part, one thread each, halos exchanged by gloo; *replicated*: one process that maps the whole
 graph, on one thread and on as many as there are parts. All solve the same block of queries to the same
 residual, in turn; a line gives milliseconds per iteration (median of the pairs), the ratio with its range,
-and the bytes that all ranks together send per iteration next to the halo's rows. Run on a quiet machine::
+and the bytes that all ranks together send per iteration next to the halo's rows; the last, what a rank
+takes at most. It is bounded by 1.5 times its share of the graph, and for each query seven numbers for a row
+and three for one of its halo; the first line gives the share and the vectors. Run on a quiet machine::
 
     python benchmarks/partitioned.py
     python benchmarks/partitioned.py --n 1000000 --parts 2 --pairs 5
@@ -12,6 +14,7 @@ and the bytes that all ranks together send per iteration next to the halo's rows
 
 import argparse
 import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
@@ -56,6 +59,7 @@ def solve_rank(rank, layout, Y, options, shared):
         return [texts[q] for q in range(options.parts)]
 
     with join_group(rank, options.parts, "127.0.0.1", share) as exchange:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         part = layout.open(rank)
         graph = build_rank_graph(part, layout.bounds, exchange)
         y = Y[part.start : part.stop].tocoo()
@@ -67,7 +71,9 @@ def solve_rank(rank, layout, Y, options, shared):
                 begun, sent = time.perf_counter(), exchange.sent
                 _, steps, residuals = solve_block(system, B, 0, Keep("", rank, 0))
                 seconds = time.perf_counter() - begun
-                reports.put((rank, seconds, int(steps.max()), exchange.sent - sent, len(graph.halo)))
+                taken = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+                figures = (exchange.sent - sent, len(graph.halo), taken)
+                reports.put((rank, seconds, int(steps.max()), *figures))
                 assert residuals.max() <= options.tol
 
 
@@ -119,7 +125,8 @@ def report(times, found, options):
         f"  whole graph, one thread {ms['one']:.1f} ms, "
         f"{describe_ratio(times['one'], times['partitioned'])}\n"
         f"  whole graph, {options.parts} threads {ms['many']:.1f} ms, "
-        f"{describe_ratio(times['many'], times['partitioned'])}, {options.pairs} pairs",
+        f"{describe_ratio(times['many'], times['partitioned'])}, {options.pairs} pairs\n"
+        f"  a rank takes {max(row[5] for row in found) / 1e6:.0f} MB",
         flush=True,
     )
 
@@ -136,7 +143,14 @@ def main():
     rng = np.random.default_rng(0)
     S = arrange_graph(draw_graph(options.n, rng)).S
     Y = draw_observations(options.n, options.queries, rng)
-    print(f"{options.n} nodes, {S.nnz / options.n:.1f} per row", flush=True)
+    share, vectors = (
+        size / options.parts / 1e6 for size in (12 * S.nnz + 8 * options.n, 56 * options.queries * options.n)
+    )
+    print(
+        f"{options.n} nodes, {S.nnz / options.n:.1f} per row; of {options.parts} parts each has "
+        f"{share:.0f} MB, vectors {vectors:.0f} MB",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         compare(S, Y, save_parts(str(Path(folder)), S, options.parts), options)
 

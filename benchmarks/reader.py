@@ -5,9 +5,11 @@ graph whose links lie near each other, rows of an offline diffusion, a table of 
 opens it and asks: seconds to open (runs read, files mapped), the memory that is the process's own (anonymous
 pages; mapped files are the system's cache, shared by all readers of a machine), and the median and the worst
 milliseconds of single queries by each method, uris included. The first query of a method, which fills
-caches, is shown by itself. Run on a quiet machine::
+caches, is shown by itself. Before that, an inverted file of planted keypoints is asked: the words of a query,
+of ``--assignments`` each, its codes and the scores of all images, keypoints given. Run on a quiet machine::
 
     python benchmarks/reader.py
+    python benchmarks/reader.py --sizes --photos 1500 --threads 2
     python benchmarks/reader.py --sizes 10000 100000 1000000 --queries 20
     python benchmarks/reader.py --sizes 1000000 --dtype float16
 """
@@ -27,8 +29,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import resight
+from resight.asmk.aggregate import aggregate_image
+from resight.asmk.searching.index import IndexFiles
+from resight.asmk.shard import ShardFiles, write_shard
+from resight.asmk.statistics import inverse_roots, word_weights
+from resight.codebook.model import Codebook, save_codebook
+from resight.codebook.quantize import assign, tune_probes
+from resight.features.local.points import LocalFeatures
 from resight.graph.matrix import save_graph
 from resight.knn.matrix import Part, VectorFiles, load_vector_files, save_array, save_part
+from resight.search.collection import Collection
+from resight.search.local.answer import Keypoints, LocalIndex, answer_index
 from resight.search.manifold import ManifoldFiles
 from resight.search.settings import SearchSettings
 from resight.tables import EDGES, GLOBAL_DESCRIPTORS, IMAGES, MANIFOLD_NEIGHBORS
@@ -120,6 +131,61 @@ def write_workspace(root, n, options):
     write_manifold(f"{shards[2]}/v1", n)
 
 
+def draw_photo(rng, C, n):
+    """Draw descriptors (n, d) near centroids."""
+    noise = rng.standard_normal((n, C.shape[1]), np.float32)
+    return C[rng.integers(0, len(C), n)] + (0.5 / np.sqrt(C.shape[1])) * noise
+
+
+def write_index(folder, options):
+    """Write an inverted file of planted photos, as `build-index` would."""
+    rng, photos = np.random.default_rng(1), range(options.photos)
+    C = rng.standard_normal((options.words, 128), np.float32)
+    C /= np.linalg.norm(C, axis=1, keepdims=True)
+    codebook = Codebook(C, n_probes=tune_probes(draw_photo(rng, C, 10_000), C).n_probes)
+    found = []
+    for _ in photos:
+        X = draw_photo(rng, C, options.keypoints)
+        found.append(aggregate_image(X, assign(X, codebook), codebook))
+    words, codes = (np.concatenate(column) for column in zip(*found, strict=True))
+    owners = np.repeat(np.arange(len(found)), [len(own) for own, _ in found])
+    weights = word_weights(np.bincount(words, minlength=len(C)), len(found))
+    norms = inverse_roots(np.bincount(owners, weights[words], minlength=len(found)))
+    ids = np.arange(len(found), dtype=np.int64)
+    info = write_shard(f"{folder}/shard", words, owners, codes, ids, n_words=len(C))
+    part = Part(save_part(f"{folder}/images", 0, ids, norms.astype(np.float32)[:, None]), 0, len(ids))
+    stats = VectorFiles(f"{folder}/images", 1, "float32", (part,))
+    shards = (ShardFiles(f"{folder}/shard", info.sha256, info.n_images, info.n_entries),)
+    name = save_array(folder, "weights", weights.astype(np.float32))
+    return IndexFiles(folder, shards, stats, name, save_codebook(codebook, folder))
+
+
+def measure_index(folder, options):
+    """Ask an inverted file by one photo at a time; give the first, the median and the worst milliseconds."""
+    layout = write_index(folder, options)
+    made = {"aggregate": True, "alpha": 3.0, "tau": 0.0, "values": "bits"}
+    indexed = Run(
+        run_id="i",
+        job="build-index",
+        build_id="i",
+        sequence=1,
+        settings=made,
+        started_at=NOW,
+        committed_at=NOW,
+    )
+    index, codebook = layout.open(), layout.open_codebook()
+    local, seconds = LocalIndex(index, codebook, indexed, Collection(index.X)), []
+    settings, rng = SearchSettings(method="asmk", assignments=options.assignments), np.random.default_rng(2)
+    for _ in range(options.queries + 1):
+        X = draw_photo(rng, codebook.centroids, options.keypoints)
+        features = LocalFeatures(np.zeros((len(X), 5), np.float32), X)
+        asked = Keypoints([features], ["ok"], [None], [None])
+        begun = time.perf_counter()
+        answer_index(["photo.jpg"], asked, local, settings, None, threads=options.threads)
+        seconds.append(1000 * (time.perf_counter() - begun))
+    return seconds[0], statistics.median(seconds[1:]), max(seconds[1:])
+
+
 def own_memory():
     """Give the MiB that are this process's own."""
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -184,18 +250,28 @@ def run_size(n, options):
 def main():
     """Measure every size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--d", type=int, default=512)
     parser.add_argument("--dtype", choices=["float32", "float16"], default="float32")
     parser.add_argument("--degree", type=int, default=24)
     parser.add_argument("--queries", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--photos", type=int, default=1500, help="of the inverted file; 0: none is asked")
+    parser.add_argument("--keypoints", type=int, default=1000)
+    parser.add_argument("--words", type=int, default=16_384)
+    parser.add_argument("--assignments", type=int, default=5)
     parser.add_argument("--folder", default=None, help="where the workspaces are written, and deleted")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         sys.stdout.write(json.dumps(measure(options.measure, options)))
         return
+    if options.photos:
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            first, median, worst = measure_index(folder, options)
+        what = f"asmk, {options.photos} photos of {options.keypoints} keypoints, {options.words} words"
+        print(f"{what}, {options.assignments} assignments, {options.threads} threads")
+        print(f"  median {median:.1f} ms, worst {worst:.1f} ms; the first {first:.1f} ms", flush=True)
     for n in options.sizes:
         run_size(n, options)
 

@@ -38,6 +38,7 @@ BENCHMARKS = (  # script, full options, quick options; None: only in full
     ("discovery.py", [], ["--n", "40", "--pairs", "2"]),
     ("planted_objects.py", [], ["--things", "2", "--views", "4", "--empty", "2", "--longer-side", "256"]),
     ("mutated_files.py", [], ["--files", "200"]),
+    ("mutated_files.py", ["--ingest"], ["--ingest", "--files", "200"]),
     ("training.py", [], ["--n", "20", "--longer-side", "96", "--steps", "3", "--pairs", "2"]),
     ("kill.py", [], ["--instants", "1", "--extractor", "colour"]),
 )

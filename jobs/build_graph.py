@@ -30,6 +30,7 @@ from resight.tables import (
     COMPONENTS,
     EDGES,
     GLOBAL_DESCRIPTORS,
+    IMAGES,
     NEIGHBORS,
     NODES,
     QUERIES,
@@ -155,6 +156,7 @@ def is_fused(conf: GraphConfig) -> bool:
             for t in (RESULTS, QUERIES)
         ),
         Input(GLOBAL_DESCRIPTORS, "colour", optional=True, newest=False, role=COLOUR, when=is_fused),
+        IMAGES,
     ),
     writes=(NEIGHBORS, NODES, EDGES, COMPONENTS),
 )
@@ -165,13 +167,15 @@ def main(store: TableStore, conf: GraphConfig) -> None:
     other's lists. Nodes without a usable vector have no edges, and are counted. With ``--of fused`` the lists
     go by one descriptor, a second one and an ASMK search together.
     """
+    if keeps_vectors(store):
+        return
     if is_fused(conf):
         require_rankings(store)
     regions = keep_regions(store, conf) if has_regions(conf) else None
     layout = open_vectors(store) if regions is None else open_regions(store, conf, regions)
     plan = choose_method(layout.n - layout.n_copies, layout.d, method=conf.method)
     log.info("build-graph: %s, because %s", plan.method, plan.reason)
-    store.note(vectors=layout.n, copies=layout.n_copies, zero=layout.n_zero, nan=layout.n_nan)
+    store.note(vectors=layout.n, copies=layout.n_copies)
     copies = store.persist("copies", list_copies(store.spark, layout))
     renewed = None if is_fused(conf) else renew_lists(store, conf, layout, regions)
     approximate = Approximation(conf.recall, conf.seed) if plan.method == "ivf" else None
@@ -180,22 +184,49 @@ def main(store: TableStore, conf: GraphConfig) -> None:
         lists = list_neighbors(
             store.spark, layout, k=conf.n_similar, block_rows=conf.block_rows, approximate=approximate
         )
-    near = expand_lists(lists, layout, max_copies=conf.max_copies)
-    if is_fused(conf):
-        near = store.persist("near", near)
-        store.write(NEIGHBORS, fuse_lists(store, conf, near, layout))
-    else:
-        store.write(NEIGHBORS, near)
-        near = store.written(NEIGHBORS)
+    near = write_lists(store, conf, expand_lists(lists, layout, max_copies=conf.max_copies), layout)
     if renewed is not None and approximate:
         note_drift(store, conf, layout)
     note_recall(store, conf, near, layout, plan.method)
+    write_nodes(store, regions, copies)
+    edges = store.persist("edges", join_edges(store, conf, copies, grown=renewed is not None))
+    store.write(EDGES, edges)
+    note_isolated(store, edges)
+    store.write(COMPONENTS, label_components(store, conf, edges, copies))
+
+
+def keeps_vectors(store: TableStore) -> bool:
+    """Whether all but the images is as the last run read it: then no vector is another one.
+
+    What is read of an image is which others have its pixels, and that follows from the content described.
+    """
+    last = store.run.previous
+    if last is None:
+        return False
+    read = {k: f"{r.build_id}@{r.outputs[k.partition(':')[0]].version}" for k, r in store.run.inputs.items()}
+    if any(last.inputs.get(key) != version for key, version in read.items() if key != IMAGES.name):
+        return False
+    store.note(**last.notes)
+    return True
+
+
+def write_lists(store: TableStore, conf: GraphConfig, near: DataFrame, layout: VectorFiles) -> DataFrame:
+    """Write the lists, fused ones made of ``near``; give those by one descriptor."""
+    if not is_fused(conf):
+        store.write(NEIGHBORS, near)
+        return store.written(NEIGHBORS)
+    near = store.persist("near", near)
+    store.write(NEIGHBORS, fuse_lists(store, conf, near, layout))
+    return near
+
+
+def write_nodes(store: TableStore, regions: DataFrame | None, copies: DataFrame) -> None:
+    """Write every node; note how many have a vector of length zero, one with a NaN, or none."""
     images = store.read(GLOBAL_DESCRIPTORS)
     nodes = build_nodes(images, copies) if regions is None else build_region_nodes(regions, copies)
     store.write(NODES, nodes)
-    edges = store.persist("edges", join_edges(store, conf, copies, grown=renewed is not None))
-    store.write(EDGES, edges)
-    store.write(COMPONENTS, label_components(store, conf, edges, copies))
+    counted = store.run.outputs[NODES.name].statuses
+    store.note(**{word: counted.get(word, 0) for word in ("zero", "nan", "missing")})
 
 
 def require_rankings(store: TableStore) -> None:
@@ -240,14 +271,14 @@ def list_vectors(
     store: TableStore, conf: GraphConfig, regions: DataFrame | None
 ) -> tuple[DataFrame, DataFrame] | None:
     """Give the usable vectors of the nodes (image_id: the node) of today and of the last run, if any."""
-    tables = [GLOBAL_DESCRIPTORS] if regions is None else [GLOBAL_DESCRIPTORS, REGION_DESCRIPTORS]
-    before = store.input_before(GLOBAL_DESCRIPTORS)
-    if before is None or any(store.input_before(table) is None for table in tables):
+    tables = [GLOBAL_DESCRIPTORS, IMAGES] + ([] if regions is None else [REGION_DESCRIPTORS])
+    before, images = store.input_before(GLOBAL_DESCRIPTORS), store.input_before(IMAGES)
+    if before is None or images is None or any(store.source_before(table) is None for table in tables):
         return None
     ok = "status = 'ok'"
     if regions is None:
         now, then = store.read(GLOBAL_DESCRIPTORS), before
-        return unify_copies(now.where(ok)), unify_copies(then.where(ok))
+        return unify_copies(now.where(ok), store.read(IMAGES)), unify_copies(then.where(ok), images)
     nodes = (regions.where(ok), list_regions(store, conf, before=True).where(ok))
     now, then = (rows.select(sf.col("node_id").alias("image_id"), "vector") for rows in nodes)
     return now, then
@@ -312,7 +343,7 @@ def open_vectors(store: TableStore, *, role: str = "") -> VectorFiles:
     """Give the descriptors of the run as memory-mapped files, written at the first use of this version."""
     folder = store.shard_folder(GLOBAL_DESCRIPTORS, role=role)
     layout = write_vector_files(
-        unify_copies(store.read(GLOBAL_DESCRIPTORS, role=role).where("status = 'ok'")),
+        unify_copies(store.read(GLOBAL_DESCRIPTORS, role=role).where("status = 'ok'"), store.read(IMAGES)),
         folder,
         source_dtype=store.properties(GLOBAL_DESCRIPTORS, role=role)["dtype"],
     )
@@ -336,12 +367,13 @@ def list_regions(store: TableStore, conf: GraphConfig, *, before: bool = False) 
         Those of the last run are gone.
     """
     find = store.source_before if before else store.source
-    described, listed = find(GLOBAL_DESCRIPTORS), find(REGION_DESCRIPTORS)
-    if described is None or listed is None:
+    described, listed, seen = (find(table) for table in (GLOBAL_DESCRIPTORS, REGION_DESCRIPTORS, IMAGES))
+    if described is None or listed is None or seen is None:
         raise ValueError("the descriptors of the last run are gone")
     hashes = store.open(GLOBAL_DESCRIPTORS, *described).select("image_id", "content_hash")
+    regions = store.open(REGION_DESCRIPTORS, *listed).join(hashes, "image_id")
     return list_region_nodes(
-        unify_copies(store.open(REGION_DESCRIPTORS, *listed).join(hashes, "image_id"), "region_ix"),
+        unify_copies(regions, store.open(IMAGES, *seen), "region_ix"),
         dtype=listed[1].properties["dtype"],
         n_groups=max(1, -(-listed[1].n_rows // GROUP_ROWS)),
         compress=conf.compress,
@@ -368,17 +400,28 @@ def open_graph(store: TableStore) -> GraphFiles:
     return layout
 
 
-def unify_copies(vectors: DataFrame, *part: str) -> DataFrame:
-    """Give images of equal bytes the very vector of the first: in other batches its last bits may differ.
+def unify_copies(vectors: DataFrame, images: DataFrame, *part: str) -> DataFrame:
+    """Give images of equal pixels the very vector of the first: in other batches its last bits may differ.
 
-    ``part`` are further columns of the key, where an image has several vectors.
+    Pixels are those of ``images`` (`IMAGES`), bytes stand for them where nobody decoded these. ``part`` are
+    further columns of the key, where an image has several vectors.
     """
-    keys = ["content_hash", *part]
+    pixels = images.select("image_id", "content_hash", "pixel_hash")
+    vectors = vectors.join(pixels, ["image_id", "content_hash"], "left")
+    vectors = vectors.withColumn("looks", sf.coalesce("pixel_hash", "content_hash"))
+    keys = ["looks", *part]
     seen = vectors.groupBy(*keys).agg(sf.count("*").alias("n"), sf.min("image_id").alias("image_id"))
     firsts = vectors.join(seen.where("n > 1").select("image_id", *part), ["image_id", *part])
     canonical = firsts.select(*keys, sf.col("vector").alias("canonical"))
     joined = vectors.join(canonical, keys, "left")
     return joined.select("image_id", *part, sf.coalesce("canonical", "vector").alias("vector"))
+
+
+def note_isolated(store: TableStore, edges: DataFrame) -> None:
+    """Note how many nodes that stand for themselves have no edge: diffusion reaches none from there."""
+    standing = store.written(NODES).where("status = 'ok' and dup_of is null").select("node_id")
+    linked = edges.select(sf.col("src").alias("node_id"))
+    store.note(isolated=standing.join(linked, "node_id", "left_anti").count())
 
 
 def label_components(store: TableStore, conf: GraphConfig, edges: DataFrame, copies: DataFrame) -> DataFrame:

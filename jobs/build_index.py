@@ -1,6 +1,6 @@
 """Build the inverted file of a codebook: every image as codes of its visual words, in shards."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,7 @@ from resight.asmk.merging.spark import merge_across
 from resight.asmk.spark import (
     ShardPlace,
     find_live,
+    find_lost,
     list_images,
     norm_images,
     place_images,
@@ -47,6 +48,9 @@ from resight.tables import (
     WORD_STATS,
 )
 from resight.workspace import KEPT_RUNS, Run
+
+if TYPE_CHECKING:
+    from resight.asmk.shard import ShardFiles
 
 COLUMNS = ["image_id", "content_hash", "n_keypoints", "status", "error"]
 SHARD_COLUMNS = ["shard", "first_ordinal", "n_images", "n_entries", "path", "n_bytes", "sha256"]
@@ -113,6 +117,10 @@ class IndexConfig(Config, frozen=True):
         """Give what is kept of an entry."""
         return Values(codebook.n_bits) if self.values == "bits" else Values(0, codebook.d, self.values)
 
+    def differs(self, store: TableStore) -> bool:
+        """Whether shards were damaged since they were written: they are written again."""
+        return bool(list_damaged(store))
+
 
 def is_codebook(fitted: Run) -> bool:
     """Whether a build of fit-model is a codebook."""
@@ -166,18 +174,20 @@ def main(store: TableStore, conf: IndexConfig) -> None:
 
     Keypoints that were stored for the codebook are taken, others are found again as it says. Images that are
     gone keep their place in a shard until more than half of it is gone; a search leaves them out. New images
-    go into new shards, and small ones are merged with these.
+    go into new shards, and small ones are merged with these; with ``--across`` every change writes all shards
+    again. So do the images of a shard whose files are damaged.
     """
     codebook = read_codebook(store)
     settings = describe_like(codebook).settings
     if settings.extractor == "how":
         refuse_half(settings.precision, gpu_properties(store))
     images = store.read(IMAGES).where("status = 'ok' and removed_at is null and pixel_hash is not null")
+    damaged = list_damaged(store)
     stale, gone = compare_builds(store, images, IMAGE_STATS)
     if n_gone := gone.count():
         store.check_loss(n_gone, images.count() + n_gone, "indexed images that are gone")
     indexed = index_images(store, conf, stale, codebook)
-    if store.run.previous and not n_gone and indexed.isEmpty():
+    if store.run.previous and not (n_gone or damaged) and indexed.isEmpty():
         return
     touched = store.persist("touched", indexed.select("image_id").union(gone.select("image_id")))
     write_entries(store, indexed, touched, conf.kind_of(codebook))
@@ -185,6 +195,19 @@ def main(store: TableStore, conf: IndexConfig) -> None:
     write_statistics(store, conf, indexed, touched, codebook)
     renew_shards(store, conf, indexed, codebook)
     note_sizes(store)
+
+
+def list_damaged(store: TableStore) -> list[str]:
+    """List the folders of the build's shards that are not what was written."""
+    from resight.asmk.searching.damage import find_damaged  # compiled loops, which no command line waits for
+
+    previous = store.run.previous
+    if previous is None or SHARDS.name not in previous.outputs:
+        return []
+    damaged = find_damaged(store.workspace, store.run.build_id, previous.outputs[SHARDS.name])
+    if damaged:
+        store.note(damaged_shards=len(damaged))
+    return damaged
 
 
 def read_codebook(store: TableStore) -> Codebook:
@@ -286,10 +309,13 @@ def renew_shards(store: TableStore, conf: IndexConfig, indexed: DataFrame, codeb
     moved = indexed.where("status = 'ok'").select("image_id")
     rewritten: set[int] = set()
     if known:
-        places = [(row["shard"], files.join(store.workspace.root, row["path"])) for row in known]
-        located = store.persist("located", list_images(store.spark, places))
-        live = find_live(located, store.written(IMAGE_STATS), indexed)
+        located = store.persist("located", list_images(store.spark, open_places(store, known)))
+        stats = store.written(IMAGE_STATS)
+        live = find_live(located, stats, indexed)
         rewritten = find_outdated(conf, known, located, live, indexed)
+        damaged = {row["shard"] for row in located.where("image_id is null").collect()}
+        if damaged:
+            moved, rewritten = moved.union(find_lost(located, stats, indexed)), rewritten | damaged
         moved = moved.union(live.where(sf.col("shard").isin(*rewritten)).select("image_id"))
     moved = store.persist("moved", moved)
     made = write_moved(store, conf, moved, known, codebook) if not moved.isEmpty() else []
@@ -298,6 +324,14 @@ def renew_shards(store: TableStore, conf: IndexConfig, indexed: DataFrame, codeb
     listed = pa.Table.from_pylist(rows, schema=schema)
     store.write(SHARDS, store.spark.createDataFrame(listed, spark_schema(SHARDS)))
     store.note(shards=len(rows), new_shards=len(made), dropped_shards=len(rewritten))
+
+
+def open_places(store: TableStore, known: list[dict]) -> "list[tuple[int, ShardFiles]]":
+    """Give the numbers and the files of shards, by their rows of `SHARDS`."""
+    from resight.asmk.shard import ShardFiles  # compiled loops, which no command line waits for
+
+    root = store.workspace.root
+    return [(row["shard"], ShardFiles(files.join(root, row["path"]), row["sha256"])) for row in known]
 
 
 def find_outdated(

@@ -1,6 +1,7 @@
 """Diffuse from every image ahead of time: a query is then answered without solving anything."""
 
 import logging
+import os
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -19,6 +20,7 @@ from resight.diffusion.growth.spark import (
     save_change,
     save_places,
 )
+from resight.diffusion.plan import plan_offline
 from resight.diffusion.spark import diffuse_nodes, measure_shortlists
 from resight.graph.builds import of_images
 from resight.graph.matrix import GraphFiles
@@ -58,7 +60,9 @@ class DiffuseConfig(Config, frozen=True):
         float,
         Meta(ge=0, description="largest error of a sampled stale row, relative, above which none is kept"),
     ] = 0.05
-    block_nodes: Annotated[int, execution("nodes per block of work: bounds memory", ge=1)] = 4096
+    block_nodes: Annotated[
+        int, execution("nodes per block: bounds memory beside 16 bytes per node", ge=1)
+    ] = 4096
 
 
 @job(
@@ -74,6 +78,7 @@ def main(store: TableStore, conf: DiffuseConfig) -> None:
     run has finished are not computed again; where the graph grew, nor are rows that it left as they were.
     """
     version = store.source(EDGES)[1].digest
+    note_plan(store, conf)
     limits = conf.alpha, conf.shortlist, conf.depth, conf.max_iter, conf.tol, conf.precision
     work = DiffuseWork(open_graph(store), version, *limits)
     kept = keep_old_rows(store, conf, work)
@@ -84,6 +89,16 @@ def main(store: TableStore, conf: DiffuseConfig) -> None:
     store.write(MANIFOLD_NEIGHBORS, rows if kept is None else rows.unionByName(kept[0]))
     share = measure_shortlists(store.spark, work)
     store.note(nodes=work.graph.n, blocks=blocks, kept_of_ten_best=round(share, 4))
+
+
+def note_plan(store: TableStore, conf: DiffuseConfig) -> None:
+    """Say what a task will take."""
+    n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
+    threads = int(os.environ.get("OMP_NUM_THREADS") or 1)
+    sizes = {"block_nodes": conf.block_nodes, "shortlist": conf.shortlist, "depth": conf.depth}
+    plan = plan_offline(n, nnz, **sizes, threads=threads)
+    log.info("diffuse: %s, because %s", plan.path, plan.reason)
+    store.note(path=plan.path)
 
 
 def keep_old_rows(

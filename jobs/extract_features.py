@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -20,10 +21,12 @@ from resight.features.fitting.spark import project_descriptors
 from resight.features.regions.spark import project_regions, unpack_regions
 from resight.features.settings import ExtractSettings
 from resight.features.trained import ROLE, resolve_backbone
+from resight.features.whitening import Whitening
 from resight.features.work import DESCRIBED, ExtractWork, rescue_images
 from resight.images.ingest import load_decoder
 from resight.job import Input, job
-from resight.store import TableStore, count_rows, spark_schema
+from resight.spark import count_rows
+from resight.store import TableStore, spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES, MODELS, REGION_DESCRIPTORS, SOURCES, Table
 from resight.workspace import Run
 
@@ -52,6 +55,8 @@ class ExtractConfig(ExtractSettings, frozen=True):
         super().__post_init__()
         if self.descriptors and not self.whitening:
             raise ValueError("descriptors: name the whitening that is applied to them")
+        if self.whiten_regions and not self.whitening:
+            raise ValueError("whiten_regions: name the whitening that is applied to them")
 
     @property
     def network(self) -> str:
@@ -121,8 +126,7 @@ NETWORK = Input(
 )
 def main(store: TableStore, conf: ExtractConfig) -> None:
     """Describe the images that are new or changed since this build was last extracted."""
-    params = store.read(MODELS).where("kind = 'whitening'").collect() if conf.whitening else []
-    whitening = bytes(params[0]["params"]) if params else None
+    whitening = read_whitening(store, conf) if conf.whitening else None
     if whitening and conf.descriptors:
         whiten_stored(store, conf, whitening)
         return
@@ -138,6 +142,33 @@ def main(store: TableStore, conf: ExtractConfig) -> None:
         store.update(GLOBAL_DESCRIPTORS, described, gone=gone, properties=properties)
         if conf.regions:
             update_regions(store, fresh.join(images.select("image_id", "width", "height"), "image_id"), gone)
+
+
+def read_whitening(store: TableStore, conf: ExtractConfig) -> bytes:
+    """Give the model that the settings name; `SettingError` where it is none for what is described."""
+    from resight.features.check import check_network
+
+    rows = store.reader.read(MODELS, filter=pc.field("kind") == "whitening").to_pylist()
+    if not rows:
+        made = store.run.inputs[MODELS.name].job
+        raise SettingError(f"--whitening: {conf.whitening!r}, made by {made}, holds no whitening")
+    params = bytes(rows[0]["params"])
+    n_dims = Whitening.from_bytes(params).mean.size
+    if conf.descriptors:
+        stated = store.properties(GLOBAL_DESCRIPTORS).get("dim")
+        found = int(stated) if stated else None
+    else:
+        found = check_network(resolve_network(store, conf)[0])
+    if found not in (n_dims, None):
+        of = "the descriptors" if conf.descriptors else "the vectors to whiten"
+        raise SettingError(f"--whitening: {conf.whitening!r} is for {n_dims} dimensions, {of} have {found}")
+    return params
+
+
+def resolve_network(store: TableStore, conf: ExtractConfig) -> tuple[ExtractSettings, str]:
+    """Give the settings with the file of a trained network in the place of its name, and its SHA-256."""
+    parents = {key: run.build_id for key, run in store.run.inputs.items()}
+    return resolve_backbone(store.reader, conf.extractor_settings(), parents)
 
 
 def update_regions(store: TableStore, fresh: DataFrame, gone: DataFrame) -> None:
@@ -174,8 +205,7 @@ def describe_images(
 ) -> DataFrame:
     """Run the extractor over images, in chunks that survive kills."""
     models = (whitening,) if whitening else ()
-    parents = {key: run.build_id for key, run in store.run.inputs.items()}
-    settings, sha256 = resolve_backbone(store.reader, conf.extractor_settings(), parents)
+    settings, sha256 = resolve_network(store, conf)
     work = ExtractWork(settings, conf.dtype, models, sha256 or conf.weights_digest())
     store.note(**arithmetic(store, conf))
     return run_extraction(

@@ -62,12 +62,12 @@ class ExtractLocalConfig(LocalSettings, frozen=True):
 
     def check(self) -> None:
         """Look for the packages and weight files, and whether a network of the user's can be loaded."""
-        from resight.features.check import check_network
+        from resight.features.local.check import check_activations
 
         super().check()
         load_decoder(self.decoder)
-        if self.extractor == "how" and not self.is_checkpoint:
-            check_network(self.network_settings())
+        if self.extractor == "how":
+            check_activations(self.local_settings())
 
     def check_spark(self, properties: Mapping[str, str]) -> None:
         """Refuse half precision where the tasks have no GPU."""
@@ -110,8 +110,13 @@ def choose_images(images: DataFrame, conf: ExtractLocalConfig) -> DataFrame:
 
 def describe_images(store: TableStore, conf: ExtractLocalConfig, stale: DataFrame) -> DataFrame:
     """Run the extractor over images, in chunks that survive kills."""
+    from resight.features.local.check import check_whitening
+    from resight.features.whitening import Whitening
+
     params = store.read(MODELS).where("kind = 'whitening'").collect() if conf.whitening else []
     whitening = bytes(params[0]["params"]) if params else b""
+    if whitening:
+        check_whitening(conf.local_settings(), Whitening.from_bytes(whitening).mean.size)
     work = LocalWork(conf.local_settings(), conf.dtype, conf.weights_digest(), whitening)
     has_gpu = conf.uses_network and on_gpu(gpu_properties(store))
     half = conf.extractor == "how" and has_gpu and conf.precision != "float32"

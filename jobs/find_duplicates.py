@@ -37,6 +37,7 @@ from resight.tables import (
     QUERIES,
     RESULTS,
     SOURCES,
+    VERIFIED_PAIRS,
 )
 from resight.workspace import Run
 
@@ -72,6 +73,7 @@ by_descriptors, by_codes, by_keypoints = (
         Input(CODES, "codes", optional=True, when=partial(may_read, kind="codes")),
         Input(RESULTS, "results", when=by_keypoints, kind=is_ranking, how=RANKING),
         Input(QUERIES, "results", when=by_keypoints, kind=is_ranking, how=RANKING),
+        Input(VERIFIED_PAIRS, "verified", optional=True, newest=False, when=compares),
         IMAGES,
         SOURCES,
     ),
@@ -112,7 +114,7 @@ def main(store: TableStore, conf: DuplicatesConfig) -> None:
 
 def check_candidates(store: TableStore) -> None:
     """Raise `SettingError` where nothing gives candidates."""
-    if not {NEIGHBORS.name, CODES.name, RESULTS.name} & set(store.run.inputs):
+    if not {NEIGHBORS.name, CODES.name, RESULTS.name, VERIFIED_PAIRS.name} & set(store.run.inputs):
         raise SettingError(
             "find-duplicates: tables 'neighbors' and 'codes' are missing: one of them at least gives the "
             "pairs to compare (resight build-graph and resight hash-images write them)"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 from pyspark.sql import DataFrame
 
 from resight.cli import run
@@ -139,6 +140,14 @@ class FitConfig(Config, frozen=True):
                 raise SettingError(f"{option}: {error}") from None
         return ""
 
+    def check(self) -> None:
+        """Read the files: a fault is found before anything is computed."""
+        super().check()
+        if self.pairs:
+            read_matching(self.pairs)
+        if self.file:
+            read_whitening(self.file)
+
     def build_name(self) -> str:
         """Name the build by what it does, such as ``pca512``."""
         if is_codebook(self):
@@ -210,8 +219,13 @@ def main(store: TableStore, conf: FitConfig) -> None:
 
 def fit_pca(store: TableStore, conf: FitConfig) -> Whitening:
     """Whiten by principal components of a sample."""
-    sums = sum_keypoints(store, conf) if of_keypoints(conf) else sum_vectors(store, conf)
-    whitening, warning = fit_pca_whitening(sums, dims=min(conf.dims, len(sums.shift)), power=conf.power)
+    try:
+        sums = sum_keypoints(store, conf) if of_keypoints(conf) else sum_vectors(store, conf)
+        whitening, warning = fit_pca_whitening(sums, dims=min(conf.dims, len(sums.shift)), power=conf.power)
+    except SettingError:
+        raise
+    except ValueError as error:
+        raise SettingError(f"--{'local' if of_keypoints(conf) else 'descriptors'}: {error}") from None
     if warning:
         log.warning("fit-model: %s", warning)
     store.note(sample=sums.n)
@@ -228,10 +242,7 @@ def sum_vectors(store: TableStore, conf: FitConfig) -> CovarianceSums:
 def sum_keypoints(store: TableStore, conf: FitConfig) -> CovarianceSums:
     """Sum the local descriptors of some images."""
     local, dtype = store.read(LOCAL_DESCRIPTORS), store.properties(LOCAL_DESCRIPTORS)["dtype"]
-    try:
-        return sum_local_covariance(sample_keypoints(local, sample=conf.sample, seed=conf.seed), dtype=dtype)
-    except ValueError as error:
-        raise SettingError(f"--local: {error}") from None
+    return sum_local_covariance(sample_keypoints(local, sample=conf.sample, seed=conf.seed), dtype=dtype)
 
 
 def fit_learned(store: TableStore, conf: FitConfig) -> Whitening:
@@ -259,7 +270,15 @@ def match_images(store: TableStore, conf: FitConfig) -> DataFrame:
     if conf.duplicates:  # equal pixels have equal vectors: nothing to learn from
         return store.read(DUPLICATE_PAIRS).where("relation = 'near' and cut is null").select(*PAIR)
     images = store.read(IMAGES).where("removed_at is null")
-    return resolve_pairs(store.spark.createDataFrame(read_pairs(conf.pairs)), images)
+    return resolve_pairs(store.spark.createDataFrame(read_matching(conf.pairs)), images)
+
+
+def read_matching(file: str) -> pa.Table:
+    """Read the pairs of images that match."""
+    try:
+        return read_pairs(file)
+    except SettingError as error:
+        raise SettingError(f"--pairs: {error}") from None
 
 
 def choose_descriptors(store: TableStore, conf: FitConfig, table: Table = GLOBAL_DESCRIPTORS) -> DataFrame:
@@ -322,14 +341,18 @@ def extractor_facts(store: TableStore) -> dict[str, Any]:
 
 def read_file(store: TableStore, conf: FitConfig) -> Whitening:
     """Take a whitening that was fitted elsewhere, on descriptors of the same kind."""
-    content, dim = Path(conf.file).read_bytes(), store.properties(GLOBAL_DESCRIPTORS).get("dim")
-    try:
-        whitening = parse_whitening(content)
-    except ValueError as error:
-        raise SettingError(f"--file: {conf.file}: {error}") from None
+    whitening, dim = read_whitening(conf.file), store.properties(GLOBAL_DESCRIPTORS).get("dim")
     if dim and whitening.mean.size != int(dim):
         raise SettingError(f"--file: for {whitening.mean.size} dimensions, the descriptors have {dim}")
     return Whitening(whitening.mean, whitening.projection[:, : conf.dims])
+
+
+def read_whitening(file: str) -> Whitening:
+    """Read a npz file of a whitening."""
+    try:
+        return parse_whitening(Path(file).read_bytes())
+    except ValueError as error:
+        raise SettingError(f"--file: {file}: {error}") from None
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import glob
 from typing import Annotated, Literal
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as sf
 
@@ -42,13 +43,27 @@ class ImportConfig(Config, frozen=True):
     unit: Annotated[bool, Meta(description="divide vectors by their length")] = True
     source_id: Annotated[str, Meta(description="only images of this source; default: of all")] = ""
 
+    def __post_init__(self) -> None:
+        """Check what single fields cannot say."""
+        try:
+            is_number = np.dtype(self.binary_dtype).kind in "fiu"
+        except (TypeError, ValueError, SyntaxError):
+            is_number = False
+        if not is_number:
+            raise ValueError(f"binary_dtype: {self.binary_dtype!r} is no numpy dtype of numbers, such as <f4")
+
     def build_name(self) -> str:
         """Name the build by its file."""
         return files.absolute(self.source).rsplit("/", 1)[-1].split(".")[0]
 
     def check(self) -> None:
         """Look for vectors on a local disk."""
-        require_vectors(self.source)
+        require_vectors(
+            self.source,
+            id_column=self.id_column,
+            vector_column=self.vector_column,
+            dimension=self.dimension,
+        )
 
 
 def hash_listing(conf: ImportConfig) -> str:

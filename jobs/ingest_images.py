@@ -64,7 +64,7 @@ class IngestConfig(Config, frozen=True):
         """Look for a source on a local disk, and for the decoder."""
         load_decoder(self.decoder)
         if self.kind == "vectors":
-            require_vectors(self.source)
+            require_vectors(self.source, id_column=self.id_column, vector_column=self.vector_column)
         elif files.local_path(self.source) is not None:
             parse_source(self.source, self.kind, root=self.root)
 
@@ -86,16 +86,16 @@ def main(store: TableStore, conf: IngestConfig) -> None:
     listing = store.persist("listing", list_source(store.spark, source, extensions=conf.extensions))
     require_listed(store.count("listing"), source)
     require_inside(listing, source)
-    changes = compare_files(store, listing, known, source.source_id, verify=conf.verify)
+    changes = compare_files(store, listing, known, source, verify=conf.verify)
     if n_removed := changes.n("removed"):
         n_present = known.where("removed_at is null").count()
         store.check_loss(n_removed, n_present, f"images of source {source.source_id}")
     store.note(**changes.counts)
     quiet = store.run.previous is not None and not changes.n_relabelled
-    if quiet and set(changes.counts) <= {"same"}:
+    if quiet and set(changes.counts) <= {"same", "hidden"}:
         return
     inspected = inspect_files(store, conf, source, changes)
-    if quiet and set(changes.counts) <= {"same", "retried"} and inspected.isEmpty():
+    if quiet and set(changes.counts) <= {"same", "hidden", "retried"} and inspected.isEmpty():
         return
     try:
         write_images(store, source, changes, inspected)
@@ -118,10 +118,12 @@ class Changes(NamedTuple):
 
 
 def compare_files(
-    store: TableStore, listing: DataFrame, known: DataFrame, source_id: str, *, verify: str
+    store: TableStore, listing: DataFrame, known: DataFrame, source: Source, *, verify: str
 ) -> Changes:
     """Compare a listing with the images of its source and count what changed."""
-    compared = compare_listing(listing, known, source_id, verify=verify)
+    compared = compare_listing(listing, known, source.source_id, verify=verify)
+    if source.kind == "tar":
+        compared = mark_hidden(compared)
     if store.run.previous is not None:  # else it is no more than a projection of the listing
         compared = store.persist("compared", mark_unseen(store, compared, known))
     differs = sf.count_if((sf.col("change") == "same") & sf.col("extra_differs"))
@@ -129,6 +131,20 @@ def compare_files(
     rows = sorted(counted.collect())
     counts = {row["change"]: row["n"] for row in rows}
     return Changes(compared, known, counts, sum(row["n_differ"] for row in rows))
+
+
+def mark_hidden(compared: DataFrame) -> DataFrame:
+    """Let members of a damaged shard be ``hidden``, not removed: they may lie behind the damage.
+
+    Such is a shard that is still being copied. What was known of its members stays as it is.
+    """
+    shard = sf.regexp_extract("uri", r"(?is)^(.*?\.tar)(/|$)", 1)
+    damaged = compared.where("status = 'unreadable'").select(shard.alias("shard")).distinct()
+    marked = compared.withColumn("shard", shard)
+    joined = marked.join(damaged.withColumn("is_damaged", sf.lit(True)), "shard", "left")
+    hidden = (sf.col("change") == "removed") & sf.col("is_damaged")
+    change = sf.when(hidden, "hidden").otherwise(sf.col("change"))
+    return joined.withColumn("change", change).drop("shard", "is_damaged")
 
 
 def require_inside(listing: DataFrame, source: Source) -> None:

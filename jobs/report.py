@@ -17,8 +17,11 @@ from resight.tables import (
     EXPLANATIONS,
     GLOBAL_DESCRIPTORS,
     IMAGES,
+    METRICS,
     NEIGHBORS,
     OBJECTS,
+    PREVIEWS,
+    SOURCES,
     TRAINING_LOG,
     TRAINING_POOLS,
 )
@@ -29,6 +32,7 @@ REPORTED = (
     Input(NEIGHBORS, optional=True, kind=of_images),
     *(Input(table, optional=True) for table in (DUPLICATE_PAIRS, GLOBAL_DESCRIPTORS)),
     *(Input(table, optional=True) for table in (AUDITS, EXPLANATIONS)),
+    *(Input(table, optional=True) for table in (PREVIEWS, SOURCES, METRICS)),
     *(Input(table, optional=True) for table in (OBJECTS, TRAINING_POOLS, TRAINING_LOG)),
 )
 

@@ -1,6 +1,7 @@
 """Rank the images of a collection for every query."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal
@@ -13,7 +14,7 @@ from resight.cli import run
 from resight.config import Meta, SettingError, digest_of, execution
 from resight.diffusion.partitioned.slots import check_slots, count_slots
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
-from resight.diffusion.plan import Plan, choose_path
+from resight.diffusion.plan import Plan, choose_path, fit_lanes
 from resight.features.fitting.spark import select_images
 from resight.graph.builds import of_fused, of_images, of_regions
 from resight.images.sources import parse_source
@@ -33,7 +34,8 @@ from resight.search.asked.spark import Asked, Dtypes, ask_collection, ask_files
 from resight.search.collection import SearchFiles
 from resight.search.filter import parse_filter
 from resight.search.fused.similarity import COLOUR
-from resight.search.fused.verified import check_verified
+from resight.search.fused.verified import Extraction, check_verified
+from resight.search.locate import check_alpha
 from resight.search.regions import RegionFiles
 from resight.search.settings import (
     SearchSettings,
@@ -43,8 +45,10 @@ from resight.search.settings import (
     needs_manifold,
     needs_regions,
     needs_vectors,
+    opens_graph,
 )
 from resight.search.storage.spark import write_manifold_files, write_mask, write_region_files
+from resight.session import DEFAULTS
 from resight.store import TableStore
 from resight.tables import (
     COMPONENTS,
@@ -110,7 +114,7 @@ class SearchConfig(SearchSettings, frozen=True):
             description="diffusion: whole graph in each task, its rows over tasks, or a shortlist per query"
         ),
     ] = "auto"
-    task_memory: Annotated[float, execution("GiB that a task may fill: decides the path", gt=0)] = 4.0
+    task_memory: Annotated[float, execution("GiB that a task may fill: auto goes by it", gt=0)] = 4.0
     n_parts: Annotated[int, execution("parts of a partitioned graph; 0: as few as fit", ge=0)] = 0
     chunk_size: Annotated[int, execution("query images per chunk of work", ge=1)] = 256
 
@@ -143,6 +147,22 @@ class SearchConfig(SearchSettings, frozen=True):
         if self.queries and files.local_path(self.queries):
             parse_source(self.queries, root=self.root, option="--queries")
 
+    def check_spark(self, properties: Mapping[str, str]) -> None:
+        """Look whether all ranks of a graph in parts can run together."""
+        if self.path == "partitioned":
+            known = {"spark.master": DEFAULTS["spark.master"], **properties}
+            check_slots(max(self.n_parts, 1), known.get)
+
+    def differs(self, store: TableStore) -> bool:
+        """Whether answers would be exact now and were not, or the reverse: memory and slots decide."""
+        before = store.run.previous.notes.get("path") if store.run.previous else None
+        return before is not None and is_cut(before) != is_cut(choose_plan(store, self).path)
+
+
+def is_cut(path: str) -> bool:
+    """Whether a path diffuses among shortlists; the others give the same results."""
+    return path == "truncated"
+
 
 def list_queries(conf: SearchConfig) -> str:
     """Give the version of the query images: names, sizes and times; "" is always new."""
@@ -161,7 +181,7 @@ def reads_keypoints(conf: SearchConfig) -> bool:
     SearchConfig,
     reads=(
         Input(MANIFOLD_NEIGHBORS, "manifold", when=needs_manifold),
-        *(Input(table, "graph", when=needs_graph, kind=of_images) for table in GRAPH),
+        *(Input(table, "graph", when=opens_graph, kind=of_images) for table in GRAPH),
         *(Input(table, "graph", when=needs_regions, kind=of_regions, how="--of regions") for table in GRAPH),
         *(Input(table, "graph", when=needs_fusion, kind=of_fused, how="--of fused") for table in GRAPH),
         Input(REGION_DESCRIPTORS, "descriptors", when=needs_regions, how="--regions"),
@@ -188,6 +208,7 @@ def main(store: TableStore, conf: SearchConfig) -> None:
     from resight.search.spark import unpack_explanations, unpack_results
 
     plan = plan_path(store, conf)
+    check_keypoints(store, conf)
     queries, asked, dtypes = describe_asked(store, conf)
     if needs_fusion(conf):
         ranked = rank_by_fusion(store, conf, asked, dtypes)
@@ -209,22 +230,31 @@ def main(store: TableStore, conf: SearchConfig) -> None:
 
 
 def plan_path(store: TableStore, conf: SearchConfig) -> Plan:
+    """Choose how a search is distributed, say why, and find out what cannot work before anything is done."""
+    if needs_manifold(conf):
+        check_alpha(conf, store.run.inputs[MANIFOLD_NEIGHBORS.name])
+    plan = choose_plan(store, conf)
+    if not (needs_graph(conf) or needs_regions(conf)):
+        return plan
+    log.info("search: %s, because %s", plan.path, plan.reason)
+    if plan.path == "partitioned":  # before anything is described or written
+        check_slots(conf.n_parts or plan.n_parts, partial(store.spark.conf.get, default=None))
+    store.note(path=plan.path)
+    return plan
+
+
+def choose_plan(store: TableStore, conf: SearchConfig) -> Plan:
     """Choose how a diffusion over a graph of images, or of regions, is distributed; others have one way."""
     of_regions = needs_regions(conf)
     if not (needs_graph(conf) or of_regions):
         return Plan("replicated", "the method has one way")
     n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
     wanted = "truncated" if conf.shortlist and conf.path == "auto" else conf.path
-    settings = partial(store.spark.conf.get, default=None)
-    n_slots = count_slots(settings)
     memory = int(conf.task_memory * 2**30)
-    plan = choose_path(
-        n, nnz, BATCH, memory_bytes=memory, n_slots=n_slots, path=wanted, of_regions=of_regions
-    )
-    log.info("search: %s, because %s", plan.path, plan.reason)
-    if plan.path == "partitioned":  # before anything is described or written
-        check_slots(conf.n_parts or plan.n_parts, settings)
-    store.note(path=plan.path)
+    choose = partial(choose_path, n, nnz, BATCH, memory_bytes=memory, path=wanted, of_regions=of_regions)
+    plan = choose(n_slots=None)
+    if plan.path == "partitioned" and wanted == "auto":  # only then is it asked what the session can run
+        plan = choose(n_slots=count_slots(partial(store.spark.conf.get, default=None)))
     return plan
 
 
@@ -239,30 +269,49 @@ def rank_by_keypoints(store: TableStore, conf: SearchConfig, queries: DataFrame,
 
 def rank_by_fusion(store: TableStore, conf: SearchConfig, queries: DataFrame, dtypes: Dtypes) -> DataFrame:
     """Rank by vectors, an inverted file, verification and a graph of fused similarity together."""
-    from resight.search.fused.running.spark import join_further, join_known, rank_by_all
+    from resight.search.fused.running.spark import find_known, pack_further, rank_by_all
+    from resight.search.fused.spark import FusedFiles
 
-    check_codebook(store)
-    if check_further(store, conf):
-        queries = join_further(queries, store.read(RESULTS, role=FURTHER))
-    verified = store.run.inputs.get(VERIFIED_PAIRS.name)
-    if verified is not None:
-        check_verified(verified, VerifySettings())
-        queries = join_known(queries, store.read(VERIFIED_PAIRS), store.read(IMAGES))
+    more = []
+    if input_key(RESULTS, FURTHER) in store.run.inputs:
+        more.append(pack_further(store.read(RESULTS, role=FURTHER)))
+    if VERIFIED_PAIRS.name in store.run.inputs:
+        more.append(find_known(queries, store.read(VERIFIED_PAIRS), store.read(IMAGES)))
     searched = filter_images(store, conf, open_files(store))
     descriptors = join_descriptors(store, searched.vectors, conf.colour_weight)
     n_slots = count_slots(lambda key: store.spark.conf.get(key, None))
-    return rank_by_all(store, queries, searched, descriptors, conf.settings(), dtypes=dtypes, n_slots=n_slots)
+    fused = FusedFiles(searched, descriptors, None, dtypes.vectors, dtypes.keypoints)
+    return rank_by_all(store, queries, fused, conf.settings(), more=more, n_slots=n_slots)
 
 
-def check_further(store: TableStore, conf: SearchConfig) -> bool:
-    """Whether there is a further search; `SettingError` where it is not one of the same queries."""
+def check_keypoints(store: TableStore, conf: SearchConfig) -> None:
+    """Raise `SettingError` where an index, or what is fused with it, does not fit; nothing was done yet."""
+    if not needs_index(conf):
+        return
+    from resight.asmk.searching.recipe import read_recipe  # compiled loops, which no command line waits for
+    from resight.search.fused.recipe import index_settings
+    from resight.search.local.spark import read_codebook
+
+    indexed, codebook = store.run.inputs[SHARDS.name], read_codebook(store)
+    settings = index_settings(conf.settings()) if needs_fusion(conf) else conf.settings()
+    read_recipe(settings, codebook.n_bits, indexed)
+    if needs_fusion(conf):
+        check_codebook(store)
+        check_further(store, conf)
+        verified, builds = store.run.inputs.get(VERIFIED_PAIRS.name), store.workspace.builds()
+        if verified is not None:
+            extraction = Extraction(builds[indexed.parents[MODELS.name]], codebook.sha256)
+            check_verified(verified, VerifySettings(), extraction, builds)
+
+
+def check_further(store: TableStore, conf: SearchConfig) -> None:
+    """Raise `SettingError` where a further search is not one of the same queries."""
     from resight.search.fused.rankings import check_same_queries
 
     ranked = store.run.inputs.get(input_key(RESULTS, FURTHER))
     if ranked is not None:
         asked = {name: getattr(conf, name) for name in ("queries", "root", "queries_from")}
         check_same_queries(ranked, asked, list_queries(conf))
-    return ranked is not None
 
 
 def check_codebook(store: TableStore) -> None:
@@ -283,12 +332,15 @@ def rank_by_parts(
 
     check_descent(store)
     n_parts = conf.n_parts or plan.n_parts
+    n, nnz = (store.source(table)[1].n_rows for table in (NODES, EDGES))
+    lanes = fit_lanes(n, nnz, n_parts, memory_bytes=int(conf.task_memory * 2**30))
+    log.info("search: %d parts, %d queries are solved together", n_parts, lanes)
     tables = (store.read(NODES), store.read(EDGES), store.read(COMPONENTS))
     folder = files.join(store.shard_folder(EDGES), f"parts-{n_parts}")
     graph = write_partitioned_files(tables, folder, n_parts=n_parts)
     searched = filter_images(store, conf, SearchFiles(open_vectors(store))), graph
     work = store.staging(files.join(store.run.run_id, "parts"))
-    return search_partitioned(queries, searched, conf.settings(), work, source_dtype=dtype)
+    return search_partitioned(queries, searched, conf.settings(), work, source_dtype=dtype, lanes=lanes)
 
 
 def open_files(store: TableStore) -> SearchFiles:

@@ -13,7 +13,7 @@ from resight.cli import run
 from resight.codebook.model import Codebook, CodebookFiles, save_codebook
 from resight.config import Meta, SettingError, digest_of, execution, require_local
 from resight.context import LossError
-from resight.features.local.work import LOCAL_DESCRIBED, LocalWork, rescue_local
+from resight.features.local.work import LocalWork
 from resight.graph.builds import of_images
 from resight.job import Input, job
 from resight.jobs.build_index import is_codebook
@@ -203,7 +203,9 @@ def compare_pairs(store: TableStore, pairs: DataFrame) -> tuple[DataFrame, DataF
 
 
 def describe_images(store: TableStore, conf: VerifyConfig, images: DataFrame) -> DataFrame:
-    """Give the keypoints of images: the stored ones, else described again as the build was."""
+    """Give the keypoints of images: the stored ones, else where those lie that are described again alike."""
+    from resight.verification.keep import KEPT, KeepWork, rescue_kept
+
     keys, stored = ["image_id", "content_hash"], store.read(LOCAL_DESCRIPTORS).where("status = 'ok'")
     known = stored.join(images.select(keys), keys, "left_semi").drop("build_id")
     lacking = images.join(known.select(keys), keys, "left_anti")
@@ -214,16 +216,22 @@ def describe_images(store: TableStore, conf: VerifyConfig, images: DataFrame) ->
     if not n_described:
         return known
     folder = store.staging(files.join(resume_key(store, conf), "described"))
-    chunks = Chunks(folder, work_like(store), rescue_local, IMAGES_PER_CHUNK, label="verify-pairs, keypoints")
+    work = KeepWork(work_like(store), feature_folder(store, conf))
+    chunks = Chunks(folder, work, rescue_kept, IMAGES_PER_CHUNK, label="verify-pairs, keypoints")
     run_chunks(rows, "image_id", chunks)
-    found = read_chunks(store.spark, chunks, from_arrow_schema(LOCAL_DESCRIBED))
+    found = read_chunks(store.spark, chunks, from_arrow_schema(KEPT))
     try:
         n_bad = found.where("status <> 'ok'").count()
         store.check_loss(n_bad, n_described + known.count(), "images to verify", kind="bad")
     except LossError:
         forget_transient(store, found)
         raise
-    return known.unionByName(found)
+    return known.unionByName(found, allowMissingColumns=True)
+
+
+def feature_folder(store: TableStore, conf: VerifyConfig) -> str:
+    """Folder of the keypoints that are matched, those that were found again and the stored ones."""
+    return store.staging(files.join(resume_key(store, conf), "features"))
 
 
 def work_like(store: TableStore) -> LocalWork:
@@ -261,10 +269,8 @@ def verify_described(
         rows = rows.join(previews, "image_id", "left")
     else:
         rows = rows.withColumn("preview", sf.lit(None).cast("binary"))
-    columns = rows.select("image_id", "width", "height", "points", "vectors", "preview")
-    key = resume_key(store, conf)
-    folder = store.staging(files.join(key, "features"))
-    features = write_feature_files(columns, folder, dtype=store.properties(LOCAL_DESCRIPTORS)["dtype"])
+    folder, key = feature_folder(store, conf), resume_key(store, conf)
+    features = write_feature_files(rows, folder, dtype=store.properties(LOCAL_DESCRIPTORS)["dtype"])
     work = VerifyWork(features, conf.settings(), conf.agreement, read_words(store, conf))
     folder = store.staging(files.join(key, "verified"))
     chunks = Chunks(folder, work, rescue_pairs, conf.chunk_size, label="verify-pairs")

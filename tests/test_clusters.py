@@ -10,7 +10,7 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from benchmarks.kill import CLUSTER, command, content, disturb
+from benchmarks.kill import CLUSTER, command, content, count, disturb
 from resight.reader import open as open_workspace
 from resight.session import find_delta_jars
 from resight.tables import COMPONENTS, DUPLICATE_PAIRS, EDGES, GLOBAL_DESCRIPTORS, IMAGES, NEIGHBORS
@@ -34,7 +34,7 @@ def photos(tmp_path_factory):
     return folder
 
 
-def run(workspace, master, photos, until, **environment):
+def run(workspace, master, photos, until, table_format="parquet", **environment):
     conf = workspace.parent / "spark.conf"
     conf.write_text(master)
     settings = workspace.parent / "run.toml"
@@ -42,7 +42,8 @@ def run(workspace, master, photos, until, **environment):
         "[extract-features]\nextractor = 'colour'\nlonger_side = 128\n"
         "[build-graph]\nk = 5\nmax_task_edges = 40\n"
     )
-    words = ["run", "--source", str(photos), "--until", until, "--conf", str(settings), "--format", "parquet"]
+    words = ["run", "--source", str(photos), "--until", until, "--conf", str(settings)]
+    words += ["--format", table_format]
     env = os.environ | environment
     done = subprocess.run(command(workspace, conf, words), env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -59,7 +60,7 @@ def expected(tmp_path_factory, photos):
 
 
 def test_a_cluster_of_two_executors_gives_the_tables_of_one_machine(expected, photos, tmp_path):
-    found = run(tmp_path / "w", CLUSTER + INTERPRETED, photos, "build-graph")
+    found = run(tmp_path / "w", CLUSTER + INTERPRETED, photos, "build-graph", "delta")
     for table, keys in ((GLOBAL_DESCRIPTORS, ["image_id"]), (NEIGHBORS, ["src"]), (EDGES, ["src", "dst"])):
         assert rows(found, table, *keys).equals(rows(expected, table, *keys)), table.name
     assert rows(found, COMPONENTS, "node_id").equals(rows(expected, COMPONENTS, "node_id"))
@@ -112,7 +113,7 @@ def test_a_kill_costs_no_chunk_that_was_done_and_no_row(ingested, tmp_path, kind
         conf = tmp_path / "cluster.conf"
         conf.write_text(CLUSTER + INTERPRETED)
     workspace = shutil.copytree(source, tmp_path / "w")
-    trial = disturb(workspace, conf, "colour", kind, seed=4)
-    assert trial["killed"]
+    trial = disturb(workspace, conf, "colour", kind, due=lambda _: count(workspace, "done") >= 3)
+    assert trial["killed"]["chunks"] >= 3
     assert content(workspace) == expected
-    assert trial["repeated"] in (None, 0, 1, 2), "at most the chunk that each of two tasks was at"
+    assert trial["repeated"] in (0, 1, 2), "at most the chunk that each of two tasks was at"

@@ -9,9 +9,11 @@ from resight import files
 from resight.cli import main
 from resight.commands import FITTED, drop_build, name_inputs, plan_jobs, vacuum
 from resight.config import SettingError
+from resight.identity import require_inputs
 from resight.job import Options
 from resight.lease import hold_lease
 from resight.tables import EDGES
+from resight.workspace import Workspace
 from tests.toy import ComponentsConfig, EdgesConfig, open_store, sources
 from tests.toy import write_components as components
 from tests.toy import write_edges as edges
@@ -26,6 +28,15 @@ def test_a_run_goes_from_images_to_the_report():
     assert names(plan_jobs("x", "report", "", None)) == [*expected, "search", "report"]
     assert names(plan_jobs("x", "build-graph", "", None)) == expected[:3]
     assert "evaluate" in names(plan_jobs("x", "report", "truth.csv", None))
+
+
+@pytest.mark.parametrize("job", ["diffuse", "extract-local-features", "fit-model", "verify-pairs"])
+def test_a_run_until_an_optional_job_has_it(job):
+    planned = names(plan_jobs("x", job, "", None))
+    assert planned[-1] == ("extract-features" if job == "fit-model" else job)
+    assert job in planned
+    with pytest.raises(SettingError, match=r"evaluate\.ground_truth"):
+        plan_jobs("x", "evaluate", "", None)
 
 
 def test_a_run_over_vectors_hashes_and_compares_no_pixels(tmp_path):
@@ -81,6 +92,41 @@ def test_a_codebook_is_for_the_index_and_whitens_nothing(tmp_path):
     file.write_text("[[fit-model]]\n[[fit-model]]\n")
     with pytest.raises(SettingError, match=r"fit-model\]\]: a run fits one whitening and one codebook"):
         plan_jobs("x", "report", "", file)
+
+
+def test_a_run_looks_for_every_input_before_its_first_job(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("resight.session.start_session", lambda settings: pytest.fail("Spark was started"))
+    (tmp_path / "a.jpg").write_bytes(b"a photo")
+    file, root = tmp_path / "run.toml", str(tmp_path / "w")
+    file.write_text("[search]\nmethod = 'asmk'\n")
+    assert main(["run", "--source", str(tmp_path), "--workspace", root, "--conf", str(file)]) == 2
+    assert "search: --index: table 'shards' is missing" in caplog.text
+    assert "build-index writes it); a run makes it where its --conf file has the table [build" in caplog.text
+    workspace = Workspace.open(root)
+    with pytest.raises(SettingError, match=r"build-index: --codebook: .*kind codebook.*\[fit-model\]"):
+        require_inputs(plan_jobs("x", "build-index", "", None), workspace)
+    file.write_text("[search]\nmethod = 'asmk'\n[build-index]\n[fit-model]\nkind = 'codebook'\n")
+    with pytest.raises(SettingError, match=r"fit-model: --local: table 'local_descriptors' is missing"):
+        require_inputs(plan_jobs("x", "report", "", file), workspace)
+    file.write_text("[build-graph]\nof = 'regions'\n")
+    with pytest.raises(SettingError, match=r"'region_descriptors' is missing .*features --regions writes"):
+        require_inputs(plan_jobs("x", "report", "", file), workspace)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[find-duplicates]\neffort = 'thorough'\n",
+        "[diffuse]\n[search]\nmethod = 'offline_diffusion'\n",
+        "[extract-features]\nregions = true\n[build-graph]\nof = 'regions'\n",
+    ],
+)
+def test_a_run_whose_jobs_make_what_later_ones_read_lacks_nothing(tmp_path, text):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    workspace = Workspace.open(str(tmp_path / "w"), create=True)
+    require_inputs(plan_jobs("x", "search", "", file), workspace)
 
 
 def test_the_example_of_a_settings_file_loads_and_holds_nothing_but_changes():

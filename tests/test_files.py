@@ -60,6 +60,38 @@ def test_every_store_answers_alike(tmp_path, kind):
         files.read_bytes(uri)
 
 
+def test_a_remote_file_appears_when_it_is_whole(bucket):
+    def break_off():
+        yield b"half"
+        raise RuntimeError("killed")
+
+    uri = "s3a://bucket/a"
+    with pytest.raises(RuntimeError, match="killed"):
+        files.write_pieces(uri, break_off())
+    assert not files.exists(uri)
+    assert files.list_files("s3a://bucket") == {}
+    assert files.create_once(uri, b"whole")
+    with pytest.raises(RuntimeError, match="killed"):
+        files.write_pieces(uri, break_off())
+    assert files.read_bytes(uri) == b"whole"
+
+
+@pytest.mark.parametrize("error", [NotImplementedError("no renaming"), OSError("it exists")])
+def test_a_store_that_renames_in_its_own_way_has_the_file_in_the_end(tmp_path, error):
+    class Store(fs.LocalFileSystem):
+        def move(self, source, target):
+            if (tmp_path / "a").exists() or isinstance(error, NotImplementedError):
+                raise error
+            super().move(source, target)
+
+    (tmp_path / "a").write_bytes(b"old")
+    (tmp_path / ".a").write_bytes(b"new")
+    files.rename(Store(), str(tmp_path / ".a"), str(tmp_path / "a"))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"new"]
+    with pytest.raises(OSError, match=r"\.gone"):
+        files.rename(fs.LocalFileSystem(), str(tmp_path / ".gone"), str(tmp_path / "b"))
+
+
 def test_many_tasks_of_a_machine_copy_a_remote_array_once(bucket, downloads):
     values = np.arange(1000.0)
     name = save_array(str(bucket), "values", values)

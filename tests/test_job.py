@@ -9,6 +9,8 @@ from resight import files
 from resight.config import SettingError
 from resight.context import RunContext
 from resight.job import Options
+from resight.jobs.extract_features import ExtractConfig
+from resight.jobs.extract_features import main as extract
 from resight.store import TableStore
 from resight.tables import COMPONENTS, EDGES
 from resight.workspace import Workspace
@@ -25,6 +27,22 @@ def test_a_second_run_does_nothing(spark, tmp_path, table_format):
     assert [edges(store).state, components(store).state] == ["committed", "committed"]
     assert [edges(store).state, components(store).state] == ["unchanged", "unchanged"]
     assert len(store.workspace.runs()) == 2
+
+
+@pytest.mark.parametrize(
+    ("declared", "conf", "message"),
+    [
+        (edges, EdgesConfig(n=-1), "^n: Expected `int` >= 0"),
+        (components, ComponentsConfig(shift="x"), "^shift: Expected `int`, got `str`"),
+        (extract, ExtractConfig(pooling="gme"), "^pooling: Invalid enum value 'gme'; allowed: mac"),
+        (extract, ExtractConfig(levels=99), "^levels: Expected `int` <= 8"),
+        (extract, ExtractConfig(decoder="no.such:thing"), "^--decoder: cannot import"),
+    ],
+)
+def test_settings_made_by_hand_are_checked_like_those_of_the_command_line(tmp_path, declared, conf, message):
+    store = open_store(lambda: pytest.fail("Spark was started"), tmp_path)
+    with pytest.raises(SettingError, match=message):
+        declared(store, conf)
 
 
 @FORMATS

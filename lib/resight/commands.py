@@ -14,6 +14,7 @@ from resight import files
 from resight.cli import base_parser, options_of, report_outcomes, summary_table
 from resight.config import Config, SettingError, convert_settings, read_toml
 from resight.dedup.quarantine.command import run_quarantine
+from resight.identity import require_inputs
 from resight.job import JOBS, Job, Outcome, load_job
 from resight.launch import check_early, open_store
 from resight.lease import LeaseError, hold_lease
@@ -66,6 +67,7 @@ def run_command(words: list[str]) -> int:
     begun, outcomes = time.monotonic(), list[Outcome]()
     made: dict[str, str] = {}
     with open_store(parsed, [conf for _, conf in planned], create=True) as store:
+        require_inputs(planned, store.workspace)
         for declared, conf in planned:
             log.info("%s ...", declared.name)
             outcome = declared(store, name_inputs(declared, conf, made), options)
@@ -90,6 +92,8 @@ def plan_jobs(source: str, until: str, ground_truth: str, file: Path | None) -> 
     if given["ingest-images"].get("kind") == "vectors":  # there are no pixels to hash and to compare
         given["find-duplicates"].setdefault("effort", "quick")
         optional = OPTIONAL | {"hash-images"}
+    optional = optional - {until}
+    fits = fits or [{}] if until == "fit-model" else fits
     ranking = rank_collection(given["find-duplicates"]) if "find-duplicates" in chosen else {}
     if ranking:  # keypoints, a codebook and an index for it
         optional = optional - {"extract-local-features", "build-index"}

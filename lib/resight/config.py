@@ -10,12 +10,16 @@ import json
 import re
 from collections.abc import Mapping, Set
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
 from resight import files
+
+if TYPE_CHECKING:
+    from resight.reader import Reader
+    from resight.store import TableStore
 
 __all__ = ["Config", "Meta", "SettingError", "execution", "load_config", "require_local", "setting_meta"]
 
@@ -57,7 +61,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return ()
 
     def check(self) -> None:
-        """Look for the local files that the settings name: called before Spark and before a run's first job.
+        """Look for the local files that the settings name: called before Spark starts and by every job.
 
         Raises
         ------
@@ -74,6 +78,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         SettingError
             What is asked for needs other ``properties``.
         """
+
+    def differs(self, store: "TableStore") -> bool:
+        """Whether the job would now choose otherwise than in its last run, of the same settings and inputs.
+
+        ``store`` is bound to the run; asked only where nothing else has changed.
+        """
+        return False
+
+    def suited(self, reader: "Reader") -> Self:
+        """Give the settings as they suit the collection that ``reader`` sees; most suit any."""
+        return self
 
     @classmethod
     def takes(cls, option: str) -> bool:
@@ -101,6 +116,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             return msgspec.convert(dict(values), cls)
         except msgspec.ValidationError as error:
             raise SettingError(explain(str(error), cls)) from None
+
+    def checked(self) -> Self:
+        """Check values that nobody checked, those of settings made by hand, and then `check` them."""
+        conf = self.from_mapping(msgspec.structs.asdict(self))
+        conf.check()
+        return conf
 
 
 def explain(message: str, kind: Any) -> str:

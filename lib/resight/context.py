@@ -24,3 +24,11 @@ class RunContext:
     outputs: dict[str, Output] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     n_held: int = 0  # frames that were computed and kept for this run
+    is_small: bool = False  # the body runs on few rows: plans are not worth much planning
+    options: dict[str, str] = field(default_factory=dict)  # of the session, as they were before the body
+
+    @property
+    def largest(self) -> int | None:
+        """Rows of the largest table that is read, or was written before; None where there is none."""
+        runs = [*self.inputs.values(), *([self.previous] if self.previous else [])]
+        return max((output.n_rows for run in runs for output in run.outputs.values()), default=None)

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from pyarrow import fs
 
 MAX_CACHE_BYTES = 200 << 30
 STORES = ("s3a", "s3", "gs", "abfss", "hdfs")  # remote ones that Spark and pyarrow both open
+OBJECT_STORES = ("s3", "gcs")  # to pyarrow: a file is there once it is closed, and as a whole
 
 
 def join(uri: str, *parts: str) -> str:
@@ -87,14 +88,42 @@ def read_bytes(uri: str) -> bytes:
 
 def write_bytes(uri: str, data: bytes) -> None:
     """Write a whole file, replacing what was there; readers see the old or the new content."""
+    write_pieces(uri, [data])
+
+
+def write_pieces(uri: str, pieces: Iterable[bytes]) -> None:
+    """Do what `write_bytes` does with a file that comes in pieces, one of which is in memory at a time."""
     path = local_path(uri)
     if path is None:
         filesystem, name = remote_path(uri)
-        with filesystem.open_output_stream(name) as stream:
-            stream.write(data)
+        folder, _, last = name.rpartition("/")
+        hidden = f"{folder}/.{last}.{uuid.uuid4().hex}"
+        staged = name if filesystem.type_name in OBJECT_STORES else hidden
+        with filesystem.open_output_stream(staged) as stream:
+            for piece in pieces:
+                stream.write(piece)
+        if staged != name:
+            rename(filesystem, staged, name)
         return
-    staged = stage_bytes(path, data)
-    staged.replace(path)
+    stage_pieces(path, pieces).replace(path)
+
+
+def rename(filesystem: fs.FileSystem, staged: str, name: str) -> None:
+    """Give a finished file its name.
+
+    Where a file system does not replace what has it, as HDFS, that is deleted first: for a moment readers
+    find neither. Where it does not rename at all, as Azure without folders, it copies.
+    """
+    try:
+        filesystem.move(staged, name)
+    except NotImplementedError:
+        filesystem.copy_file(staged, name)
+        filesystem.delete_file(staged)
+    except OSError:
+        if filesystem.get_file_info(name).type != fs.FileType.File:
+            raise
+        filesystem.delete_file(name)
+        filesystem.move(staged, name)
 
 
 def create_once(uri: str, data: bytes) -> bool:
@@ -109,7 +138,7 @@ def create_once(uri: str, data: bytes) -> bool:
             return False
         write_bytes(uri, data)
         return True
-    staged = stage_bytes(path, data)
+    staged = stage_pieces(path, [data])
     try:
         os.link(staged, path)
     except FileExistsError:
@@ -119,12 +148,13 @@ def create_once(uri: str, data: bytes) -> bool:
     return True
 
 
-def stage_bytes(path: Path, data: bytes) -> Path:
-    """Write ``data`` beside ``path`` under a hidden name and flush it to the disk."""
+def stage_pieces(path: Path, pieces: Iterable[bytes]) -> Path:
+    """Write ``pieces`` beside ``path`` under a hidden name and flush it to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with staged.open("wb") as stream:
-        stream.write(data)
+        for piece in pieces:
+            stream.write(piece)
         stream.flush()
         os.fsync(stream.fileno())
     return staged

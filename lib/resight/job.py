@@ -17,8 +17,9 @@ import msgspec
 from resight import files
 from resight.config import Config, SettingError, check_share
 from resight.context import LossError, RunContext
-from resight.identity import choose_name, identify, input_versions
+from resight.identity import choose_name, explain_missing, identify, input_versions
 from resight.lease import hold_lease
+from resight.spark import small_plans
 from resight.store import TableStore
 from resight.tables import TABLES, Table
 from resight.workspace import COLLECTION, Run, Workspace, ancestor, input_key, now
@@ -126,7 +127,8 @@ class Job(Generic[Settings]):
         self, store: TableStore, conf: Settings | None = None, options: Options | None = None
     ) -> Outcome:
         """Run the job when something changed, and commit what it wrote."""
-        return execute(self, store, conf or self.config(), options or Options())
+        suited = (conf or self.config()).checked().suited(store.reader)
+        return execute(self, store, suited, options or Options())
 
 
 def job(
@@ -165,14 +167,14 @@ def execute(declared: Job, store: TableStore, conf: Config, options: Options) ->
         limits = options.max_removed, options.max_bad, options.accept_loss
         context = RunContext(run_id, build_id, inputs, previous, *limits)
         bound = TableStore(workspace, store.session, context)
-        if previous and is_current(declared, workspace, previous, versions):
+        if previous and is_current(declared, workspace, previous, versions) and not conf.differs(bound):
             rename(workspace, previous, name)
             if declared.finish:
                 declared.finish(bound, conf)
             seconds = time.monotonic() - begun
             return Outcome(declared.name, build_id, name, "unchanged", seconds, notes=context.notes)
-        declared.body(bound, conf)
-        restore_altered(declared, bound)
+        with small_plans(bound):
+            compute(declared, bound, conf)
         seconds = time.monotonic() - begun
         run = None
         if context.outputs or (declared.inputs and declared.writes):
@@ -248,12 +250,7 @@ def resolve_inputs(declared: Job, workspace: Workspace, conf: Config) -> dict[st
         try:
             chosen[wanted.key] = workspace.find_build(table, build, wanted.kind)
         except SettingError as error:
-            option = f"--{wanted.option or wanted.setting}: " if wanted.setting else ""
-            jobs = {name: load_job(name) for name in JOBS}
-            wrote = {name: other for name, other in jobs.items() if any(t is table for t in other.writes)}
-            makers = [name for name, other in wrote.items() if other.config.takes(wanted.how)]
-            hint = f" (resight {' or '.join(makers)}{wanted.how and ' ' + wanted.how} writes it)"
-            raise SettingError(f"{declared.name}: {option}{error}{hint}") from None
+            raise SettingError(explain_missing(declared, wanted, str(error))) from None
     return chosen
 
 
@@ -278,8 +275,9 @@ def readable(workspace: Workspace, run: Run | None, options: Options) -> Run | N
     return msgspec.structs.replace(run, outputs=there)
 
 
-def restore_altered(declared: Job, store: TableStore) -> None:
-    """Write the committed rows again where somebody else changed a table that the body left alone."""
+def compute(declared: Job, store: TableStore, conf: Config) -> None:
+    """Run a job's body; rows of tables that it left alone and somebody else changed are written again."""
+    declared.body(store, conf)
     previous = store.run.previous
     for table in declared.writes:
         output = previous.outputs.get(table.name) if previous else None

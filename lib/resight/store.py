@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec.structs import replace
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as sf
 from pyspark.sql.pandas.types import from_arrow_schema
@@ -17,6 +18,7 @@ from resight import files
 from resight.context import LossError, RunContext
 from resight.counting import count_small
 from resight.reader import Reader
+from resight.spark import count_rows, gather_small, merge_statement, suit_plans
 from resight.tables import Table
 from resight.workspace import KEPT_RUNS, Output, Workspace, input_key
 
@@ -49,6 +51,8 @@ class TableStore:
         """The session, started at the first use."""
         if not isinstance(self.session, SparkSession) and callable(self.session):
             self.session = self.session()
+        if self.bound:
+            suit_plans(self.session, self.bound)
         return self.session
 
     @property
@@ -102,6 +106,10 @@ class TableStore:
 
     def open(self, table: Table, build_id: str, output: Output) -> DataFrame:
         """Read one version of one build."""
+        return gather_small(self.scan(table, build_id, output), output.n_bytes)
+
+    def scan(self, table: Table, build_id: str, output: Output) -> DataFrame:
+        """Read one version of one build as its files lie."""
         uri = self.workspace.table_uri(table)
         if self.workspace.format == "delta":
             reader = self.spark.read.format("delta").option("versionAsOf", output.version)
@@ -173,30 +181,22 @@ class TableStore:
             marked = gone.select(keys).distinct().withColumn("is_gone", sf.lit(True))
             source = source.unionByName(marked, allowMissingColumns=True)
         source.createOrReplaceTempView("resight_fresh")
-        on = [f"t.`{key}` = s.`{key}`" for key in keys]
-        if table.has_builds:
-            on.insert(0, f"t.build_id = '{self.run.build_id}'")
-        sets = ", ".join(f"t.`{c}` = s.`{c}`" for c in fresh.columns if c not in table.key)
-        names = ", ".join(f"`{c}`" for c in fresh.columns)
-        values = ", ".join(f"s.`{c}`" for c in fresh.columns)
-        target = files.spark_uri(self.workspace.table_uri(table)).replace("`", "``")
-        self.spark.sql(
-            f"MERGE INTO delta.`{target}` t USING resight_fresh s "
-            f"ON {' AND '.join(on)} WHEN MATCHED AND s.is_gone THEN DELETE "
-            + (f"WHEN MATCHED THEN UPDATE SET {sets} " if sets else "")
-            + f"WHEN NOT MATCHED AND NOT s.is_gone THEN INSERT ({names}) VALUES ({values})"
-        ).collect()
+        build = self.run.build_id if table.has_builds else ""
+        target = files.spark_uri(self.workspace.table_uri(table))
+        values = [c for c in fresh.columns if c not in table.key]
+        self.spark.sql(merge_statement(target, fresh.columns, keys, values, build)).collect()
         self.spark.catalog.dropTempView("resight_fresh")
 
     def record(self, table: Table, version: str, properties: dict[str, str] | None) -> None:
         """Remember what the run will commit for ``table``."""
         build = self.run.build_id
         listed = self.workspace.list_files(table, build, version)
-        output = Output(version, self.workspace.digest_files(listed), 0, properties or {})
+        digest, n_bytes = self.workspace.digest_files(listed), sum(listed.values())
+        output = Output(version, digest, 0, properties or {}, n_bytes=n_bytes)
         by_status = "status" in table.schema.names
         counted = count_small(listed, by_status=by_status)
         rows, statuses = counted or count_rows(self.open(table, build, output), by_status)
-        self.run.outputs[table.name] = Output(version, output.digest, rows, output.properties, statuses)
+        self.run.outputs[table.name] = replace(output, n_rows=rows, statuses=statuses)
 
     def conform(self, table: Table, rows: DataFrame) -> DataFrame:
         """Check names and types against the schema and put the columns in order, ``build_id`` added."""
@@ -238,7 +238,8 @@ class TableStore:
         """Compute ``frame`` once and read it back from the staging folder of this run."""
         uri = files.join(self.staging(self.run.run_id), name)
         frame.write.mode("overwrite").parquet(files.spark_uri(uri))
-        return self.spark.read.schema(frame.schema).parquet(files.spark_uri(uri, pattern=True))
+        kept = self.spark.read.schema(frame.schema).parquet(files.spark_uri(uri, pattern=True))
+        return gather_small(kept, sum(self.kept(name).values()))
 
     def kept(self, name: str) -> dict[str, int]:
         """List the files that `persist` wrote under a name, in order, with sizes."""
@@ -285,12 +286,3 @@ def spark_schema(table: Table) -> StructType:
     """Give the columns of a table without ``build_id`` as Spark types: what operators return."""
     columns = from_arrow_schema(table.schema)
     return StructType([f for f in columns.fields if f.name != "build_id"])
-
-
-def count_rows(frame: DataFrame, by_status: bool) -> tuple[int, dict[str, int]]:
-    """Count rows, and rows per status."""
-    if not by_status:
-        return frame.count(), {}
-    counted = frame.groupBy("status").count().collect()
-    statuses = {str(row["status"]): int(row["count"]) for row in counted}
-    return sum(statuses.values()), dict(sorted(statuses.items()))

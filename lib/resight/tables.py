@@ -266,7 +266,7 @@ CODES = computed(
     "The bits of an image: a hash of its pixels in one of eight positions, or of its descriptor.",
 )
 EVIDENCE = {  # of the relation of two photos, as their pixels tell
-    "found_by": pa.string(),  # what made them candidates: descriptors, codes, results, group; or + of them
+    "found_by": pa.string(),  # what gave them: descriptors, codes, results, verified, group; or + of them
     "transform": pa.binary(),  # (3, 3) float64, pixels of a -> pixels of b; null where they were not compared
     "n_inliers": pa.int32(),  # distinct keypoints that it explains; 0: the frames were laid on each other
     "overlap_a": pa.float32(),  # share of a that b shows

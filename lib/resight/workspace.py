@@ -40,6 +40,7 @@ class Output(msgspec.Struct, frozen=True):
     n_rows: int
     properties: dict[str, str] = {}  # dtype and dimension of the vectors, ...
     statuses: dict[str, int] = {}
+    n_bytes: int = 0  # of its files; 0: not known
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,10 @@
 13 weights: test_statistics; whatever the increments: jobs/test_build_index
 14 packing, lengths that are no multiple of 8: test_binarize, test_shard, test_score
 15 numbers of entries: test_aggregate
-16 aggregation across images: test_across, test_spark
+16 aggregation across images, codes and kept matches by its limits: test_across, test_spark
 17 two members give the OR of their bits: test_across
 18 a bit is one in half of the training descriptors: codebook/test_medians
-19 on photos ASMK > SMK > bag of words: test_photos
+19 on photos ASMK > SMK with weights against bursts > SMK > bag of words, alpha, bits: test_photos. That more
+   keypoints and more words per keypoint help is not so on its few photos, and is not asserted; vectors
+   instead of bits across images are not built.
 """

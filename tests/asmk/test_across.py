@@ -1,9 +1,11 @@
 """Aggregation across images, against pairs and sets written out."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from resight.asmk.across import find_matches, merge_codes, merge_entries, merge_word
+from resight.asmk.across import find_matches, keep_matches, merge_codes, merge_entries, merge_word
 from resight.asmk.binarize import binarize, count_differences, unpack_codes
 from tests.asmk import oracles
 
@@ -100,6 +102,22 @@ def test_codes_are_no_fewer_with_stricter_limits(rng):
     by_matches = [count(0.5, n) for n in (0, 2, 3, 5)]
     assert by_tau == sorted(by_tau)
     assert by_matches == sorted(by_matches)
+
+
+def test_matches_that_stricter_limits_keep_are_kept_by_looser_ones(rng):
+    words, images, codes = draw_entries(rng)
+
+    def keep(tau, min_matches):
+        kept = keep_matches(words, images, codes, n_bits=N_BITS, tau=tau, min_matches=min_matches)
+        return {tuple(match) for match in kept.T.tolist()}
+
+    for limits in (
+        [(tau, 2) for tau in (0.2, 0.5, 0.8, 1.1)],
+        [(0.5, n) for n in (0, 2, 3, 4, 99)],
+    ):
+        kept = [keep(*limit) for limit in limits]
+        assert all(stricter <= looser for looser, stricter in itertools.pairwise(kept))
+        assert len(kept[0]) > len(kept[1]) > 0 == len(kept[-1])
 
 
 def test_entries_without_a_match_keep_their_own_code(rng):

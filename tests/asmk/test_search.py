@@ -42,6 +42,15 @@ def ids(rng):
     return np.sort(rng.choice(10**9, N, replace=False))
 
 
+@pytest.mark.parametrize("n_probes", [0, 2])
+def test_threads_change_no_code_of_a_query(rng, n_probes):
+    codebook = Codebook(rng.normal(size=(20, 16)).astype("f4"), n_probes=n_probes)
+    vectors = rng.normal(size=(600, 16)).astype("f4")
+    one, four = (encode_query(vectors, codebook, 3, threads=threads) for threads in (1, 4))
+    np.testing.assert_array_equal(one.words, four.words)
+    np.testing.assert_array_equal(one.codes, four.codes)
+
+
 @pytest.mark.parametrize("idf", [False, True])
 @pytest.mark.parametrize(("alpha", "tau"), [(3.0, 0.0), (1.0, -1.0), (2.5, 0.2)])
 @pytest.mark.parametrize("n_bits", [128, 20])

@@ -1,5 +1,7 @@
 """Operators of an index against the kernels: for any partitions, on shuffled rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -13,6 +15,7 @@ from resight.asmk.shard import ShardFiles
 from resight.asmk.spark import (
     ShardPlace,
     find_live,
+    find_lost,
     list_images,
     norm_images,
     place_images,
@@ -110,8 +113,23 @@ def test_shards_hold_every_image_once_with_its_entries(spark, codes, tmp_path, n
                 zip(words[owners == i].tolist(), map(bytes, shard.codes[owners == i]), strict=True)
             )
     assert found == {i: sorted(zip(IMAGES[i], map(bytes, codes[i]), strict=True)) for i in IMAGES}
-    places = [(row["shard"], place.folder_of(row["shard"])) for row in rows]
-    assert sorted(r["image_id"] for r in list_images(spark, places).collect()) == sorted(IMAGES)
+    held = [(row["shard"], ShardFiles(place.folder_of(row["shard"]), row["sha256"])) for row in rows]
+    assert sorted(r["image_id"] for r in list_images(spark, held).collect()) == sorted(IMAGES)
+    check_damaged(spark, held)
+
+
+def check_damaged(spark, held):
+    """A shard one of whose ids was altered holds no image any more: its images are lost."""
+    number, place = held[-1]
+    lost = place.open().image_ids.tolist()
+    file = Path(place.folder, "image_ids.npy")
+    ids = np.load(file)
+    np.save(file, ids + 1)
+    located = list_images(spark, held)
+    assert [r["shard"] for r in located.where("image_id is null").collect()] == [number]
+    stats = spark.createDataFrame([(i, "ok") for i in IMAGES], "image_id long, status string")
+    found = find_lost(located, stats, stats.where("image_id < 0"))
+    assert sorted(r["image_id"] for r in found.collect()) == sorted(lost)
 
 
 def test_an_image_that_was_split_over_batches_is_refused(tmp_path):

@@ -23,8 +23,9 @@ def test_a_network_that_runs_passes_and_the_driver_imports_no_torch():
     program = (
         "import sys; from resight.features.check import check_network; "
         "from resight.features.settings import ExtractSettings; "
-        "check_network(ExtractSettings()); "
-        "check_network(ExtractSettings(layers=('block4', 'head'), longer_side=64)); "
+        "assert check_network(ExtractSettings()) == 1280; "
+        "assert check_network(ExtractSettings(extractor='colour')) == 864; "
+        "assert check_network(ExtractSettings(layers=('block4', 'head'), longer_side=64)) == 1392; "
         "assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

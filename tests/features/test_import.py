@@ -20,6 +20,7 @@ from resight.features.spark import (
     read_vectors,
     unmatched_vectors,
 )
+from resight.jobs.import_descriptors import ImportConfig
 from resight.store import spark_schema
 from resight.tables import GLOBAL_DESCRIPTORS, IMAGES
 
@@ -194,6 +195,31 @@ def test_a_table_that_holds_no_vectors_is_a_setting_error(spark, tmp_path, colum
 
 
 @pytest.mark.parametrize(
+    ("columns", "settings", "words"),
+    [
+        ({"id": ["a"], "vector": [[1.0]]}, {}, "--id-column: .*no column uri, but id, vector"),
+        ({"image_id": [1], "v": [[1.0]]}, {}, "--vector-column: .*no column vector, but image_id, v"),
+        ({"uri": ["a"], "vector": [[1.0]]}, {"id_column": "key"}, "--id-column: .*no column key"),
+    ],
+)
+def test_columns_of_a_table_are_looked_for_without_spark(tmp_path, columns, settings, words):
+    pq.write_table(pa.table(columns), tmp_path / "v.parquet")
+    write_deltalake(tmp_path / "v", pa.table(columns))
+    for name in ("v.parquet", "v"):
+        with pytest.raises(SettingError, match=words):
+            ImportConfig(source=f"{tmp_path}/{name}", **settings).check()
+    (tmp_path / "v.parquet").write_bytes(b"nothing")
+    with pytest.raises(SettingError, match=r"--source: cannot read .* as Parquet"):
+        ImportConfig(source=f"{tmp_path}/v.parquet").check()
+
+
+@pytest.mark.parametrize("dtype", ["abc", "O", "S4", "f4,f4", ""])
+def test_binaries_hold_numbers_of_a_known_kind(dtype):
+    with pytest.raises(SettingError, match=r"^binary_dtype: .* is no numpy dtype of numbers"):
+        ImportConfig.from_mapping({"source": "x", "binary_dtype": dtype})
+
+
+@pytest.mark.parametrize(
     ("X", "ids", "words"),
     [
         (np.zeros((3, 2)), "a\nb\n", "has 3 rows"),
@@ -209,6 +235,8 @@ def test_an_array_that_fits_nothing_is_a_setting_error(spark, tmp_path, X, ids, 
         (tmp_path / "v.txt").write_text(ids)
     with pytest.raises(SettingError, match=words):
         read_vectors(spark, f"{tmp_path}/v.npy")
+    with pytest.raises(SettingError, match=words):
+        ImportConfig(source=f"{tmp_path}/v.npy").check()
 
 
 def test_a_cut_or_foreign_file_is_a_setting_error(spark, tmp_path):

@@ -137,7 +137,8 @@ def test_a_folder_inside_a_known_folder_is_refused_with_both_names(tmp_path):
 
 
 def test_sources_that_can_share_files_are_named(tmp_path):
-    put(tmp_path / "a", "1.jpg", "2.png", "s.tar", "m.csv")
+    put(tmp_path / "a", "1.jpg", "2.png", "s.tar")
+    put(tmp_path / "a", "m.csv", data=b"uri\n")
     folder, glob, other, tar, manifest = (
         parse_source(f"{tmp_path}/{name}") for name in ("a", "a/*.jpg", "a/*.png", "a/s.tar", "a/m.csv")
     )
@@ -163,7 +164,8 @@ def test_sources_that_can_share_files_are_named(tmp_path):
     ],
 )
 def test_the_kind_is_found(tmp_path, name, kind, root):
-    put(tmp_path, "m.csv", "s.tar", "tars/1.tar", "t1.tar", "a.jpg")
+    put(tmp_path, "s.tar", "tars/1.tar", "t1.tar", "a.jpg")
+    put(tmp_path, "m.csv", data=b"x,URI\n")
     source = parse_source(f"{tmp_path}/{name}")
     assert (source.kind, source.root) == (kind, str(tmp_path / root))
 

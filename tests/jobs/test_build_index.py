@@ -241,6 +241,41 @@ def test_a_damaged_shard_is_named_and_never_searched(store, built):
     assert len(store.workspace.runs()) == n_runs
 
 
+def test_damaged_shards_are_written_again_by_the_next_build(store, built):
+    conf, name = IndexConfig(idf=False, alpha=2.25, shard_images=2), Options(name="repaired")
+    build(store, conf, name)
+    first, second = (
+        Path(store.workspace.root, path)
+        for path in store.reader.read(SHARDS, "repaired")["path"].to_pylist()[:2]
+    )
+    before = shards_of(store, "repaired")
+    Path(first, "ordinals.npy").unlink()
+    ids = np.load(second / "image_ids.npy")
+    ids[0] -= 1  # an id that is altered must not lose its image
+    np.save(second / "image_ids.npy", ids)
+    found = build(store, conf, name)
+    assert (found.state, found.notes["damaged_shards"]) == ("committed", 2)
+    after = shards_of(store, "repaired")
+    assert after[0] == before[0] == {key: [code] for key, code in entries_of(store, "repaired").items()}
+    assert sorted(after[1]) == sorted(before[1])
+    assert build(store, conf, name).state == "unchanged"
+
+
+@pytest.mark.parametrize("kind", ["weights", "vectors", "centroids"])
+def test_damaged_norms_weights_and_codebooks_are_named_and_written_again(store, built, kind):
+    conf, name = IndexConfig(idf=False, alpha=2.75), Options(name="norms")
+    folder = Path(store.workspace.root, "shards", f"image_stats-{build(store, conf, name).build_id}")
+    file = next(folder.rglob(f"{kind}-*.npy"))
+    data = file.read_bytes()
+    file.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    ids = store.reader.read(IMAGES)["image_id"].to_pylist()
+    with pytest.raises(CorruptShardError, match=file.name):
+        resight.open(store.workspace.root, index="norms").search(ids, method="asmk")
+    assert build(store, conf, name).state == "unchanged"
+    assert file.read_bytes() == data
+    assert resight.open(store.workspace.root, index="norms").search(ids, method="asmk").results
+
+
 def test_a_collection_that_changed_equals_its_rebuild(spark, tmp_path, monkeypatch):
     monkeypatch.setattr(index_job, "KEPT_RUNS", 1)
     store, photos = open_collection(spark, tmp_path), tmp_path / "photos"

@@ -68,7 +68,7 @@ def test_offline_diffusion_of_whole_components_ranks_as_diffusion_does(store):
     )
     solved, offline = (ranked(store, method=m, **EXACT)[1] for m in ("diffusion", "offline_diffusion"))
     a, b = solved["score"].to_numpy(), offline["score"].to_numpy()
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)
     n = len(np.unique(solved["query_id"].to_numpy()))
     assert len(solved) == len(offline) == n * (n - 1)
 
@@ -139,3 +139,49 @@ def test_paths_of_the_solver_give_the_same_answers(store):
         assert found[path]["image_id"].equals(found["replicated"]["image_id"])
         scores = [found[name]["score"].to_numpy() for name in (path, "replicated")]
         np.testing.assert_allclose(*scores, rtol=1e-6, atol=1e-7)
+
+
+def test_a_search_whose_answers_were_cut_for_want_of_memory_is_done_again_when_there_is_more(store):
+    settings = {"queries_from": "collection", "method": "diffusion", "depth": 3}
+    few, enough = (SearchConfig(**settings, task_memory=g) for g in (1e-9, 4.0))
+    assert few.digest == enough.digest
+    for conf, state, path in (
+        (few, "committed", "truncated"),
+        (few, "unchanged", "truncated"),
+        (enough, "committed", "replicated"),
+        (enough, "unchanged", "replicated"),
+    ):
+        outcome = search(store, conf)
+        assert outcome.state == state
+        assert store.workspace.builds()[outcome.build_id].notes["path"] == path
+
+
+def test_offline_rows_are_not_taken_for_those_of_another_alpha(store):
+    diffuse(store, DiffuseConfig(depth=5, alpha=0.5), Options(name="half"))
+    conf = {"queries_from": "collection", "method": "offline_diffusion", "manifold": "half"}
+    with pytest.raises(
+        SettingError, match=r"alpha: the rows of 'half' were solved with alpha 0\.5, not 0\.8"
+    ):
+        search(store, SearchConfig(**conf))
+    outcome = search(store, SearchConfig(**conf, alpha=0.5, explain=2, depth=4))
+    assert store.reader.read(EXPLANATIONS, outcome.build_id).num_rows > 10
+
+
+def test_a_graph_counts_its_isolated_nodes(store):
+    notes = store.workspace.find_build(EDGES, "k8").notes
+    nodes = [row["node_id"] for row in store.reader.read(NODES, "k8").to_pylist() if row["dup_of"] is None]
+    assert notes["isolated"] == len(set(nodes) - set(store.reader.read(EDGES, "k8")["src"].to_pylist()))
+
+
+@pytest.mark.parametrize(
+    ("properties", "message"),
+    [
+        ({"spark.master": "local[2]"}, r"spark\.master: 9 parts need 9 slots"),
+        ({"spark.dynamicAllocation.enabled": "true"}, r"spark\.dynamicAllocation\.enabled: a barrier stage"),
+    ],
+)
+def test_parts_that_cannot_run_together_are_refused_before_spark_starts(properties, message):
+    conf = SearchConfig(queries_from="collection", method="diffusion", path="partitioned", n_parts=9)
+    with pytest.raises(SettingError, match=message):
+        conf.check_spark(properties)
+    SearchConfig(queries_from="collection", method="diffusion", n_parts=9).check_spark(properties)

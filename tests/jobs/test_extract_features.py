@@ -98,6 +98,11 @@ def test_bad_images_are_a_share_of_the_collection_and_count_when_they_turn_bad(s
     assert outcome.run.outputs["global_descriptors"].statuses == {"changed": 1, "ok": 8}
 
 
+def test_a_whitening_of_regions_has_a_name():
+    with pytest.raises(SettingError, match=r"^whiten_regions: name the whitening"):
+        ExtractConfig.from_mapping({"whiten_regions": True})
+
+
 def test_an_unreachable_source_fails_the_job_and_blames_no_image(store, photos):
     conf = ExtractConfig(extractor="colour", **SMALL)
     away = photos.rename(photos.parent / "away")

@@ -5,16 +5,21 @@ import numpy as np
 import pytest
 
 from resight.config import SettingError
+from resight.job import Options
 from resight.jobs.build_graph import GraphConfig
 from resight.jobs.build_graph import main as build_graph
 from resight.jobs.extract_features import ExtractConfig
 from resight.jobs.extract_features import main as describe
+from resight.jobs.extract_local_features import ExtractLocalConfig
+from resight.jobs.extract_local_features import main as extract
 from resight.jobs.find_duplicates import DuplicatesConfig
 from resight.jobs.find_duplicates import main as find_duplicates
 from resight.jobs.hash_images import HashConfig
 from resight.jobs.hash_images import main as hash_images
 from resight.jobs.ingest_images import IngestConfig
 from resight.jobs.ingest_images import main as ingest
+from resight.jobs.verify_pairs import VerifyConfig
+from resight.jobs.verify_pairs import main as verify_pairs
 from resight.store import TableStore
 from resight.tables import DUPLICATE_CANDIDATES, DUPLICATE_GROUPS, DUPLICATE_PAIRS, IMAGES
 from resight.workspace import Workspace
@@ -156,10 +161,28 @@ def test_a_background_is_left_out_and_lowers_what_resembles_it(store):
     assert not pairs[1.0]
 
 
+def test_pairs_that_geometry_verified_are_compared_as_well(store, tmp_path):
+    extract(store, ExtractLocalConfig(max_keypoints=300, min_side=0))
+    listed = tmp_path / "pairs.csv"
+    listed.write_text("uri_a,uri_b\nscene.png,cropped.png\nscene.png,stranger.png\n")
+    verify_pairs(store, VerifyConfig(candidates="file", pairs=str(listed)), Options(name="seen"))
+    settings = {"candidates": ("codes",), "candidate_bits": 0.0, "max_side": 320}
+    find_duplicates(store, DuplicatesConfig(**settings))
+    without = read_rows(store, DUPLICATE_CANDIDATES)
+    find_duplicates(store, DuplicatesConfig(**settings, verified="seen"))
+    found = read_rows(store, DUPLICATE_CANDIDATES)
+    (added,) = (pair for pair, row in found.items() if "verified" in row["found_by"].split("+"))
+    assert added not in without
+    assert "cropped" in added
+    assert {"scene", "again"} & {*added}
+    assert read_rows(store, DUPLICATE_PAIRS)[added]["relation"] in ("crop", "contains")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"effort": "quick", "strict": True}, "strict: only with --effort"),
+        ({"effort": "quick", "verified": "x"}, "verified: only with --effort"),
         ({"threshold": 0.9}, "threshold: only with --effort quick"),
         ({"keep": ["split:train"]}, "needs --splits"),
         ({"also_thresholds": [0.0]}, "similarities from 0 to 1"),

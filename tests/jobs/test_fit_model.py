@@ -235,6 +235,12 @@ def test_files_are_checked_before_anything_is_fitted(imported):
     store, _, folder = imported
     with pytest.raises(SettingError, match=r"--pairs: .*absent\.csv"):
         fit(store, FitConfig(kind="learned", pairs=str(folder / "absent.csv")))
+    (folder / "columns.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SettingError, match=r"--pairs: .*columns\.csv: its columns are a, b"):
+        FitConfig(kind="learned", pairs=str(folder / "columns.csv")).check()
+    (folder / "text.npz").write_text("no arrays")
+    with pytest.raises(SettingError, match=r"--file: .*text\.npz: not a npz archive"):
+        FitConfig(kind="file", file=str(folder / "text.npz")).check()
     np.savez(folder / "long.npz", mean=np.zeros(9), projection=np.eye(9))
     with pytest.raises(SettingError, match="--file: for 9 dimensions, the descriptors have 8"):
         fit(store, FitConfig(kind="file", descriptors="v", file=str(folder / "long.npz")))
@@ -301,6 +307,26 @@ def test_activations_after_full_whitening_have_mean_zero_and_covariance_one(stor
     np.testing.assert_allclose(Y.T.astype("f8") @ Y / len(Y), np.eye(20), atol=1e-2)
 
 
+def test_a_model_that_is_no_whitening_or_of_other_dimensions_is_refused(store, local):
+    fit(store, FitConfig(kind="codebook", local="sift", words=3, iterations=1), Options(name="words"))
+    fit(store, FitConfig(descriptors="raw", dims=5, power=0.0), Options(name="five"))
+    extract(store, ExtractConfig(descriptors="raw", whitening="five", dtype="float32"), Options(name="w5"))
+    fit(store, FitConfig(descriptors="w5", dims=2), Options(name="of five"))
+    colour = {"extractor": "colour", "longer_side": 96}
+    for name, message in (
+        ("words", "--whitening: 'words', made by fit-model, holds no whitening"),
+        ("of five", r"--whitening: 'of five' is for 5 dimensions, the .* have 864"),
+    ):
+        for conf in (
+            ExtractConfig(descriptors="raw", whitening=name),
+            ExtractConfig(whitening=name, **colour),
+        ):
+            with pytest.raises(SettingError, match=message):
+                extract(store, conf)
+    with pytest.raises(SettingError, match="is for 5 dimensions, the vectors to whiten have 1280"):
+        extract(store, ExtractConfig(whitening="of five", longer_side=96))
+
+
 def test_more_words_than_descriptors_is_a_warning_and_more_bits_than_dimensions_an_error(
     store, local, caplog
 ):
@@ -312,6 +338,19 @@ def test_more_words_than_descriptors_is_a_warning_and_more_bits_than_dimensions_
     assert f"fit-model: --words 10000: there are only {n} descriptors" in caplog.text
     with pytest.raises(SettingError, match="--bits: 129, the descriptors have 128 dimensions"):
         fit(store, FitConfig(kind="codebook", local="sift", words=5, binarization="medians", bits=129))
+
+
+@pytest.mark.parametrize(
+    ("vectors", "words"), [([[1.0, 2.0]], "two vectors at least, got 1"), ([[0.3, 0.1]] * 3, "that differ")]
+)
+def test_vectors_that_span_nothing_are_an_error(spark, tmp_path, vectors, words):
+    file = tmp_path / "v.parquet"
+    pq.write_table(pa.table({"uri": [f"{i}" for i in range(len(vectors))], "vector": vectors}), file)
+    store = TableStore(Workspace.open(str(tmp_path / "w"), "parquet", create=True), spark)
+    ingest(store, IngestConfig(source=str(file), kind="vectors"))
+    import_descriptors(store, ImportConfig(source=str(file)))
+    with pytest.raises(SettingError, match=f"--descriptors: a whitening needs .*{words}"):
+        fit(store, FitConfig(dims=1))
 
 
 def test_settings_of_other_kinds_do_not_change_a_model():

@@ -102,10 +102,10 @@ def test_bytes_that_alter_in_silence_are_counted_by_a_full_check(store, tmp_path
 def test_no_damaged_file_is_lost(store, tmp_path):
     files, folder = encoded_photos(48), tmp_path / "photos"
     folder.mkdir()
-    contents = {f"{i:03}.jpg": mutated_file(files, 5, i) for i in range(150)}
+    contents = {f"{i:03}.jpg": mutated_file(files, 5, i) for i in range(400)}
     for name, content in contents.items():
         (folder / name).write_bytes(content)
-    outcome = ingest(store, IngestConfig(source=str(folder), chunk_size=40))
+    outcome = ingest(store, IngestConfig(source=str(folder), chunk_size=100))
     found = {name: row["status"] for name, row in rows_of(store, "status").items()}
     assert found == {name: inspect_image(content).status for name, content in contents.items()}
     assert outcome.run.outputs["images"].statuses == Counter(found.values())
@@ -176,6 +176,26 @@ def test_sources_of_every_kind_share_a_workspace(store, tmp_path):
     by_uri = dict(zip(rows["uri"].to_pylist(), rows["content_hash"].to_pylist(), strict=True))
     assert by_uri["china.jpg"] == by_uri["shard-0.tar/0001.jpg"]
     assert len(store.reader.read(SOURCES)) == 3
+
+
+def test_members_behind_the_damage_of_a_shard_are_not_removed(store, tmp_path):
+    folder, path = save_collection(tmp_path / "photos"), tmp_path / "shards/1.tar"
+    path.parent.mkdir()
+    with tarfile.open(path, "w") as shard:
+        for photo in sorted(folder.iterdir()):
+            shard.add(photo, photo.name)
+    with tarfile.open(path) as shard:
+        third = shard.getmembers()[2]
+    whole, conf = path.read_bytes(), IngestConfig(source=str(path.parent))
+    ingest(store, conf)
+    path.write_bytes(whole[: third.offset_data + 9])
+    outcome = ingest(store, conf, Options(max_bad=0.2))
+    assert outcome.notes["hidden"] == 3
+    assert outcome.run.outputs["images"].statuses == {"ok": 5, "unreadable": 1}
+    assert {row["removed_at"] for row in rows_of(store, "removed_at").values()} == {None}
+    assert ingest(store, conf).state == "unchanged"
+    path.write_bytes(whole)
+    assert ingest(store, conf).run.outputs["images"].statuses == {"ok": 6}
 
 
 def test_a_manifest_of_files_that_all_lie_elsewhere_is_an_error_that_names_the_root(store, tmp_path):

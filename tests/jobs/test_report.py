@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from resight.cli import main
+from resight.cli import job_parser, main
+from resight.job import load_job
 from resight.tables import DUPLICATE_GROUPS, IMAGES, SOURCES
 from tests.report.committed import Committed
 
@@ -47,6 +48,12 @@ def test_a_build_of_duplicates_that_is_not_there_is_named_with_those_that_are(co
     assert "--duplicates" in caplog.text
     assert "strikt" in caplog.text
     assert "strict" in caplog.text
+
+
+def test_help_names_the_tables_that_the_page_is_made_of():
+    text = " ".join(job_parser(load_job("report")).format_help().split())
+    named = text.partition("reads: ")[2].partition(" writes: ")[0].split(", ")
+    assert {"images", "previews", "sources", "metrics", "duplicate_groups", "neighbors"} <= {*named}
 
 
 @pytest.mark.parametrize(("option", "value"), [("--groups", "-1"), ("--neighbours", "few")])

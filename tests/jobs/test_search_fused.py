@@ -184,6 +184,46 @@ def test_a_further_index_is_an_ingredient_of_graph_and_search(fused, folder):  #
     assert edges[0].sort_by(keys).equals(edges[1].sort_by(keys))
 
 
+def by_pair(rows):
+    return {(row["query_id"], row["image_id"]): (row["rank"], row["score"]) for row in rows}
+
+
+def test_settings_that_do_not_fit_are_refused_before_queries_are_described(fused, folder, monkeypatch):  # noqa: F811
+    from resight.jobs import search as search_job
+
+    monkeypatch.setattr(search_job, "describe_asked", None)
+    build_index(fused, IndexConfig(aggregate=False, values="float16"), named("vectors"))
+    asked = {"queries": str(folder / "queries")}
+    for conf, message in (
+        ({"method": "hqe", "index": "vectors"}, "hqe compares bits"),
+        ({"method": "asmk", "index": "vectors", "asmk_alpha": 2.0}, "asmk_alpha: the norms"),
+        ({"method": "fused", "graph": "joined", "also": "sees"}, "--also: 'sees' is no search"),
+    ):
+        with pytest.raises(SettingError, match=message):
+            search(fused, SearchConfig(**asked, **conf))
+
+
+def test_candidates_are_verified_by_the_keypoints_that_an_index_kept(fused, folder):  # noqa: F811
+    build_index(fused, IndexConfig(shard_images=2, idf=False, keep_local=100), named("kept"))
+    ranking = SearchConfig(queries_from="collection", method="asmk", depth=101, index="kept")
+    search(fused, ranking, named("kept sees"))
+    rows = [fused.reader.read(RESULTS, name).to_pylist() for name in ("sees", "kept sees")]
+    assert by_pair(rows[0]) == by_pair(rows[1])  # too few were kept to ask with: they are found again
+    build_graph(fused, GraphConfig(of="fused", descriptors="net", ranked="kept sees"), named("kept all"))
+    conf = {"queries": str(folder / "queries"), "graph": "kept all"}
+    plain = run_search(fused, **conf, n_verified=0)[0]
+    (folder / "photos").rename(folder / "away")
+    try:
+        found = run_search(fused, **conf)[0]
+        opened = resight.open(fused.workspace.root, graph="kept all")
+        settings = {"method": "fused", "depth": "all", "alpha": 0.1, "verified_weight": 1.0}
+        compare(found, opened.search([folder / "queries" / "q.png"], **settings), ["q.png"])
+    finally:
+        (folder / "away").rename(folder / "photos")
+    assert {uri for uri, _ in found["q.png"][:2]} == {"a.png", "b.png"}
+    assert found["q.png"][0][1] > plain["q.png"][0][1] + 0.02  # what inliers add
+
+
 def test_an_image_that_came_since_the_search_is_refused(fused, folder):  # noqa: F811
     cv2.imwrite(str(folder / "photos" / "g.png"), draw_scene(7, width=200, height=160))
     ingest(fused, IngestConfig(source=str(folder / "photos")))

@@ -11,7 +11,7 @@ from resight.search.collection import SearchFiles
 from resight.search.manifold import ManifoldFiles
 from resight.search.rank import answer_queries, chunk_queries
 from resight.search.settings import SearchSettings
-from tests.search.collections import dense_ranking, save_collection
+from tests.search.collections import dense_ranking, save_collection, save_vectors
 from tests.synthetic import planted, unit
 
 ALL = SearchSettings(method="diffusion", depth="all", tol=1e-12, alpha=0.9)
@@ -134,7 +134,7 @@ def test_offline_diffusion_of_whole_components_equals_the_solve(made, tmp_path):
         answer_queries(Q, strangers(5), collection, offline),
         strict=True,
     ):
-        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-6, atol=1e-12)
         assert set(a.ordinals[:5]) == set(b.ordinals[:5])
         assert a.residual <= 1e-12
         assert (b.iterations, b.residual) == (None, None)
@@ -180,3 +180,75 @@ def test_the_paths_of_a_query_of_the_collection_begin_at_itself(made):
             assert firsts[i] not in path.dst[:-1]
             np.testing.assert_allclose(path.product, np.cumprod(path.affinity))
     assert n_longer > 20
+
+
+def test_an_image_that_is_gone_since_its_graph_was_made_is_in_no_answer_and_on_no_path(made, tmp_path):
+    old, first, A = made[0].vectors.open(), made[1], made[2]
+    gone = int(first[np.argmax((A > 0).sum(1))])  # many are linked by it
+    kept = np.delete(np.arange(old.n), gone)
+    vectors = save_vectors(tmp_path, old.id_of(kept), old.gather(kept))
+    collection = SearchFiles(vectors, made[0].graph).open()
+    settings = msgspec.structs.replace(ALL, explain=20)
+    own = np.arange(0, vectors.n, 4)
+    answers = list(answer_queries(collection.X.gather(own), own, collection, settings))
+    for i, answer in zip(own, answers, strict=True):
+        assert sorted([i, *answer.ordinals]) == list(range(vectors.n))
+        for path in answer.paths:
+            assert (path.dst >= 0).all()
+            assert (path.src[1:] >= 0).all()
+    assert sum(len(path.dst) > 1 for answer in answers for path in answer.paths) > 20
+
+
+def test_the_precision_is_that_of_shortlists_too(made):
+    collection = made[0].open()
+    Q, cut = near(collection.X), msgspec.structs.replace(ALL, shortlist=25, depth=12, tol=1e-6)
+    wide, narrow, shared = (
+        list(answer_queries(Q, strangers(5), collection, settings, threads=threads))
+        for settings, threads in (
+            (cut, 1),
+            (msgspec.structs.replace(cut, precision="float32"), 1),
+            (cut, 2),
+        )
+    )
+    for a, b, c in zip(wide, narrow, shared, strict=True):
+        np.testing.assert_allclose(a.scores, b.scores, rtol=1e-4, atol=1e-7)
+        np.testing.assert_array_equal(a.scores, c.scores)
+    assert any((a.scores != b.scores).any() for a, b in zip(wide, narrow, strict=True))
+
+
+def test_the_query_can_be_left_out_of_its_expansion(made):
+    collection = made[0].open()
+    Q = near(collection.X)
+    settings = SearchSettings(method="average_qe", expansion=1, include_query=False, depth=9)
+    nearest = [answer.ordinals[0] for answer in answer_queries(Q, strangers(5), collection, SearchSettings())]
+    expected = answer_queries(collection.X.gather(np.array(nearest)), strangers(5), collection, settings)
+    for a, b in zip(answer_queries(Q, strangers(5), collection, settings), expected, strict=True):
+        np.testing.assert_array_equal(a.ordinals, b.ordinals)
+
+
+def test_longer_chains_are_found_when_more_hops_are_allowed(made):
+    collection = made[0].open()
+    Q = near(collection.X)
+    n_found = []
+    for hops in (1, 2, 30):
+        settings = msgspec.structs.replace(ALL, explain=60, explain_hops=hops)
+        answers = answer_queries(Q, strangers(5), collection, settings)
+        lengths = [len(path.src) for answer in answers for path in answer.paths]
+        assert max(lengths) <= hops
+        n_found.append(np.count_nonzero(lengths))
+    assert n_found[0] < n_found[1] < n_found[2]
+
+
+def test_offline_diffusion_is_explained_by_the_same_chains(made, tmp_path):
+    collection = save_manifold(made[0], tmp_path).open()
+    Q, n_longer = near(collection.X), 0
+    settings = [
+        msgspec.structs.replace(ALL, explain=60, method=m) for m in ("diffusion", "offline_diffusion")
+    ]
+    for pair in zip(*(answer_queries(Q, strangers(5), collection, s) for s in settings), strict=True):
+        chains = [dict(zip(a.ordinals[:60].tolist(), a.paths, strict=True)) for a in pair]
+        for result in chains[0].keys() & chains[1].keys():
+            n_longer += len(chains[0][result].src) > 1
+            for ours, theirs in zip(chains[0][result], chains[1][result], strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+    assert n_longer >= 5

@@ -12,10 +12,12 @@ import resight
 from resight.config import SettingError
 from resight.diffusion.explain import explain_result
 from resight.graph.matrix import save_graph
+from resight.search.locate import check_alpha
 from resight.search.rank import answer_queries
 from resight.search.settings import SearchSettings
-from resight.tables import IMAGES
-from tests.search.committed import commit_collection, commit_groups
+from resight.tables import IMAGES, MANIFOLD_NEIGHBORS
+from resight.workspace import Workspace
+from tests.search.committed import commit, commit_collection, commit_groups
 from tests.synthetic import planted, unit
 
 METHODS = ["global", "alpha_qe", "diffusion"]
@@ -112,6 +114,9 @@ def test_a_filter_that_allows_few_or_none_gives_what_there_is(opened, method):
     assert not len(nothing.results)
     with pytest.raises(SettingError, match="filter: 'png' is not of the form"):
         opened.search(ids[0], filter="png")
+    for wrong in ("taken_at=2026-01-01", {"sharpness": 3}, {"extra": "x"}):
+        with pytest.raises(SettingError, match=r"filter: \w+ holds .*; only texts and whole numbers"):
+            opened.search(ids[0], filter=wrong)
 
 
 def test_neighbours_and_groups_are_those_of_the_tables(opened, root):
@@ -229,3 +234,29 @@ def test_a_search_says_which_setting_is_wrong(opened):
     ):
         with pytest.raises(SettingError, match=message):
             opened.search(1, **wrong)
+
+
+def test_a_refresh_stays_with_what_can_be_searched_until_the_files_of_the_newer_runs_are_there(tmp_path):
+    ids, vectors = draw(1)
+    commit_collection(tmp_path, ids, vectors)
+    opened = resight.open(str(tmp_path))
+    assert opened.refresh() == ""
+    commit_collection(tmp_path, ids[:-5], vectors[:-5], first=11)
+    hidden = tmp_path / "shards/edges-build-graph/v13/graph.json"
+    hidden.rename(hidden.with_suffix(".later"))
+    assert "`resight diffuse` writes them" in opened.refresh()
+    for method in METHODS:
+        found = opened.search(int(ids[0]), method=method, depth="all")
+        assert len(found.results) == len(ids) - 1
+    hidden.with_suffix(".later").rename(hidden)
+    assert opened.refresh() == ""
+    assert len(opened.search(int(ids[0]), depth="all").results) == len(ids) - 6
+
+
+def test_rows_of_another_alpha_are_refused(tmp_path):
+    workspace = Workspace.open(str(tmp_path), "parquet", create=True)
+    run = commit(workspace, 1, "diffuse", {MANIFOLD_NEIGHBORS: {}}, settings={"alpha": 0.99})
+    settings = SearchSettings(method="offline_diffusion", alpha=0.99)
+    check_alpha(settings, run)
+    with pytest.raises(SettingError, match=r"alpha: the rows of 'diffuse' .* alpha 0.99, not 0.8"):
+        check_alpha(SearchSettings(method="offline_diffusion"), run)

@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from resight.features.local.points import LocalFeatures
-from resight.verification.feature_files import Described, FeatureFiles, load_feature_files, save_features
+from resight.verification.feature_files import (
+    Described,
+    FeatureFiles,
+    keep_features,
+    load_feature_files,
+    save_features,
+)
 
 IDS = [-7, 3, 9, 100, 2**60]
 
@@ -30,6 +36,25 @@ def test_what_is_saved_is_read_back(rng, tmp_path, part_images):
         np.testing.assert_array_equal(read.vectors.ravel(), features.vectors.ravel())
         assert list(read_size) == size
         assert opened.preview(image_id) is None
+
+
+def test_keypoints_that_lie_in_the_folder_already_are_not_written_again(rng, tmp_path):
+    found = [random_features(rng, n) for n in (4, 0, 7, 1, 2)]
+    kept = [None] * 5
+    for chunk in ([3, 0], [1, 4]):  # as tasks find them, in any order; the third is stored elsewhere
+        for i, place in zip(chunk, keep_features(str(tmp_path), [found[i] for i in chunk]), strict=True):
+            kept[i] = place
+    mixed = [place or features for place, features in zip(kept, found, strict=True)]
+    sizes = rng.integers(10, 99, (5, 2))
+    names = save_features(str(tmp_path), Described(np.array(IDS), sizes, mixed, [None] * 5))
+    opened = FeatureFiles(str(tmp_path), ((IDS[0], names),)).open()
+    for image_id, size, features in zip(IDS, sizes.tolist(), found, strict=True):
+        read, read_size = opened.features(image_id)
+        np.testing.assert_array_equal(read.points, features.points)
+        np.testing.assert_array_equal(read.vectors, features.vectors.astype("f2"))
+        assert list(read_size) == size
+    n_written = sum(len(np.load(file)) for file in tmp_path.glob("points-*.npy"))
+    assert n_written == sum(len(one.points) for one in found)
 
 
 @pytest.mark.parametrize("unknown", [-8, 4, 101, 2**61])

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from resight.features.local.points import LocalFeatures
 from resight.verification.match import LEVELS, match_features, prepare_features
@@ -24,7 +26,7 @@ def brute_matches(a, b, ratio):
     found = []
     for i, row in enumerate(D):
         j = int(np.argmin(row))
-        others = np.delete(row, j)
+        others = np.append(np.delete(row, j), np.delete(D[:, j], i))  # of either keypoint
         passes = ratio == 1 or row[j] < ratio**2 * others.min(initial=np.inf)
         if np.isfinite(row[j]) and passes and int(np.argmin(D[:, j])) == i:
             found.append((i, j))
@@ -41,6 +43,25 @@ def test_matches_equal_those_of_all_pairs(rng, sizes, ratio):
     np.testing.assert_array_equal(
         match_features(*prepared, ratio=ratio), brute_matches(*prepared, ratio=ratio)
     )
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    st.sampled_from([0.6, 0.85, 1.0]),
+    st.booleans(),
+)
+def test_two_photos_match_alike_whichever_comes_first(seed, sizes, ratio, by_words):
+    rng = np.random.default_rng(seed)
+    vectors = [rng.integers(-2, 3, (n, 4)).astype(np.float32) for n in sizes]  # many equal distances
+    words = [rng.integers(0, 3, n) if by_words else None for n in sizes]
+    a, b = (
+        prepare_features(LocalFeatures(np.zeros((len(V), 5), np.float32), V), words=w)
+        for V, w in zip(vectors, words, strict=True)
+    )
+    there, back = match_features(a, b, ratio=ratio), match_features(b, a, ratio=ratio)
+    assert sorted(map(tuple, there.tolist())) == sorted((i, j) for j, i in back.tolist())
 
 
 @pytest.mark.parametrize("ratio", [0.8, 1.0])

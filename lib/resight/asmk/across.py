@@ -11,7 +11,7 @@ from resight.asmk.binarize import binarize, count_differences, unpack_codes
 from resight.asmk.kernel import max_distance
 from resight.graph.components import find_roots
 
-__all__ = ["find_matches", "merge_codes", "merge_entries", "merge_word"]
+__all__ = ["find_matches", "keep_matches", "merge_codes", "merge_entries", "merge_word"]
 
 TILE = 2048  # codes of a list that are compared at once
 
@@ -129,16 +129,30 @@ def merge_entries(
     ndarray, (e, w) uint8
         The code by which each entry answers.
     """
+    word, a, b = keep_matches(words, images, codes, n_bits=n_bits, tau=tau, min_matches=min_matches)
+    merged = codes.copy()
+    for one in np.unique(word):
+        own, here = np.flatnonzero(words == one), word == one
+        merged[own] = merge_word(images[own], codes[own], (a[here], b[here]), n_bits)
+    return merged
+
+
+def keep_matches(
+    words: np.ndarray, images: np.ndarray, codes: np.ndarray, *, n_bits: int, tau: float, min_matches: int
+) -> np.ndarray:
+    """Find the matches inside words that survive the filter by pairs of images, see `merge_entries`.
+
+    Returns
+    -------
+    ndarray, (3, p) int64
+        The word and the two images, the smaller id first, of each.
+    """
     limit, found = max_distance(n_bits, tau), [np.zeros((3, 0), np.int64)]
     for word in np.unique(words):
         own = np.flatnonzero(words == word)
         rows, columns = find_matches(codes[own], None, limit)
         ends = np.sort(np.stack([images[own[rows]], images[own[columns]]]), axis=0)
         found.append(np.concatenate([np.full((1, len(rows)), word), ends]))
-    word, a, b = np.concatenate(found, axis=1)
-    _, pair, counts = np.unique(np.stack([a, b]), axis=1, return_inverse=True, return_counts=True)
-    kept, merged = counts[pair.ravel()] >= min_matches, codes.copy()
-    for one in np.unique(word[kept]):
-        own, here = np.flatnonzero(words == one), kept & (word == one)
-        merged[own] = merge_word(images[own], codes[own], (a[here], b[here]), n_bits)
-    return merged
+    matches = np.concatenate(found, axis=1)
+    _, pair, counts = np.unique(matches[1:], axis=1, return_inverse=True, return_counts=True)
+    return matches[:, counts[pair.ravel()] >= min_matches]

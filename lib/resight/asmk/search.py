@@ -6,6 +6,7 @@ follow by id; none is dropped. A query without keypoints gives every image 0.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ from resight.asmk.searching.index import Index
 from resight.codebook.model import Codebook
 from resight.codebook.quantize import assign
 from resight.topk import rank_order
+
+PART_ROWS = 128  # descriptors that are worth a thread
 
 
 class Asked(NamedTuple):
@@ -35,17 +38,37 @@ class Ranked(NamedTuple):
 
 
 def encode_query(
-    vectors: np.ndarray, codebook: Codebook, m: int, *, aggregate: bool = True, real: bool = False
+    vectors: np.ndarray,
+    codebook: Codebook,
+    m: int,
+    *,
+    aggregate: bool = True,
+    real: bool = False,
+    threads: int = 1,
 ) -> Asked:
     """Give the words and codes of a query: each descriptor (n, d) counts in its ``m`` nearest words.
 
     ``real``: unit vectors instead of codes.
     """
     wide = np.asarray(vectors, np.float32).reshape(-1, codebook.d)
+    words = assign_over(wide, codebook, m, threads=threads)
     if real:
-        words = assign(wide, codebook, m)
         return Asked(*aggregate_vectors(wide, words, codebook.centroids, aggregate=aggregate))
-    return Asked(*aggregate_image(wide, assign(wide, codebook, m), codebook, aggregate=aggregate))
+    return Asked(*aggregate_image(wide, words, codebook, aggregate=aggregate))
+
+
+def assign_over(X: np.ndarray, codebook: Codebook, m: int, *, threads: int) -> np.ndarray:
+    """Find the words of descriptors, see `assign`; each thread takes a part of them, which changes nothing.
+
+    Where all centroids are compared, the library that does it has threads of its own.
+    """
+    n_parts = min(threads, len(X) // PART_ROWS)
+    if n_parts < 2 or not codebook.n_probes:
+        return assign(X, codebook, m)
+    codebook.quantizer.prepare()
+    with ThreadPoolExecutor(n_parts) as pool:
+        parts = pool.map(lambda part: assign(part, codebook, m), np.array_split(X, n_parts))
+        return np.concatenate([*parts])
 
 
 def search_index(

@@ -10,11 +10,13 @@ A shard holds at most 65,536 images, numbered from 0 in the order of their ids (
 An entry of 128 bits takes 18 bytes. An id is the difference to the first image of the shard, not to the entry
 before it: two bytes suffice for either, and this one is read without a sum over the list. Images may be
 added in further shards and removed by leaving them out of the norms; no shard is ever changed. The checksum
-of a shard is verified when a machine first opens it: a damaged one is named and never searched.
+of a shard is verified when a machine first opens it, and again when size, time or place of a file there
+changed: a damaged one is named and never searched, and the next run of ``build-index`` replaces it.
 """
 
 import hashlib
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -194,25 +196,36 @@ def open_shard(folder: str, sha256: str) -> Shard:
 
 def verify_shard(folder: str, sha256: str) -> None:
     """Compute the checksum of a shard, once per machine and state of its files."""
+    verify_once(f"shard {folder}", sha256, [files.join(folder, name) for name in NAMES], digest_files)
+
+
+def verify_once(what: str, expected: str, uris: Sequence[str], digest: Callable[[list[Path]], str]) -> None:
+    """Compute a checksum of files by ``digest``, once per machine and state of the files.
+
+    Raises
+    ------
+    CorruptShardError
+        One of them is missing, or the checksum is not the ``expected`` one; it says of ``what``.
+    """
     try:
-        paths = [files.local_file(files.join(folder, name)) for name in NAMES]
-        seen = files.cache_folder() / "verified" / digest_state(folder, sha256, paths)
+        paths = [files.local_file(uri) for uri in uris]
+        seen = files.cache_folder() / "verified" / digest_state(what, expected, paths)
         if seen.exists():
             return
-        found = digest_files(paths)
+        found = digest(paths)
     except FileNotFoundError as error:
-        raise CorruptShardError(f"shard {folder}: {error}") from None
-    if found != sha256:
-        raise CorruptShardError(f"shard {folder}: the files have the SHA-256 {found}, expected {sha256}")
+        raise CorruptShardError(f"{what}: {error}") from None
+    if found != expected:
+        raise CorruptShardError(f"{what}: the files have the checksum {found}, expected {expected}")
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()
 
 
-def digest_state(folder: str, sha256: str, paths: list[Path]) -> str:
+def digest_state(what: str, expected: str, paths: list[Path]) -> str:
     """Hash what changes when a file is written again: its size, its time, its number on the disk."""
     stats = [path.stat() for path in paths]
     state = [(one.st_size, one.st_mtime_ns, one.st_ino) for one in stats]
-    return hashlib.sha256(f"{folder}\0{sha256}\0{state}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{what}\0{expected}\0{state}".encode()).hexdigest()[:32]
 
 
 def digest_files(paths: list[Path]) -> str:

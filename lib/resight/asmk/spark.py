@@ -1,7 +1,9 @@
 """The tables of an index and its shards: entries, weights of words, norms of images, inverted files."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +15,16 @@ from resight.arrow import arrow_to_lists, lists_to_arrow
 from resight.asmk.kernel import CUBE, Entries, Selectivity, Values, self_scores
 from resight.asmk.statistics import inverse_roots
 from resight.images.spark import start_tasks, task_numbers
-from resight.knn.matrix import map_array
 from resight.store import spark_schema
 from resight.tables import ENTRIES
+
+if TYPE_CHECKING:
+    from resight.asmk.shard import ShardFiles
 
 __all__ = [
     "ShardPlace",
     "find_live",
+    "find_lost",
     "list_images",
     "norm_images",
     "place_images",
@@ -29,6 +34,7 @@ __all__ = [
 
 Batches = Iterator[pa.RecordBatch]
 GROUP_IMAGES = 8192  # whose entries one task sums
+log = logging.getLogger("resight")
 WRITTEN = "shard int, n_images int, n_entries long, n_bytes long, sha256 string"
 
 
@@ -116,17 +122,40 @@ def expand_codes(rows: pa.Table, owners: np.ndarray, values: Values) -> Entries:
     return Entries(words, np.repeat(owners, counts), values.read(flat), values.n_bits)
 
 
-def list_images(spark: SparkSession, folders: Sequence[tuple[int, str]]) -> DataFrame:
-    """Read which images the shards (number, folder) hold: rows (shard, image_id), removed ones included."""
+def list_images(spark: SparkSession, held: Sequence[tuple[int, "ShardFiles"]]) -> DataFrame:
+    """Read which images the shards (number, files) hold: rows (shard, image_id), removed ones included.
+
+    A damaged shard is one row without an image.
+    """
 
     def read(batches: Batches) -> Batches:
+        from resight.asmk.shard import (  # compiled loops, which no command line waits for
+            CorruptShardError,
+            verify_shard,
+        )
+
         for number in task_numbers(batches):
-            shard, folder = folders[number]
-            ids = np.asarray(map_array(folder, "image_ids.npy"))
-            columns = [pa.array(np.full(len(ids), shard, np.int32)), pa.array(ids)]
+            shard, place = held[number]
+            try:
+                verify_shard(place.folder, place.sha256)  # an open one is not looked at again
+                ids = pa.array(np.asarray(place.open().image_ids))
+            except CorruptShardError as error:
+                log.warning("%s; its images are written again", error)
+                ids = pa.nulls(1, pa.int64())
+            columns = [pa.array(np.full(len(ids), shard, np.int32)), ids]
             yield pa.record_batch(columns, names=["shard", "image_id"])
 
-    return start_tasks(spark, len(folders)).mapInArrow(read, "shard int, image_id long")
+    return start_tasks(spark, len(held)).mapInArrow(read, "shard int, image_id long")
+
+
+def find_lost(located: DataFrame, image_stats: DataFrame, indexed: DataFrame) -> DataFrame:
+    """Give the images (image_id) of an index that are in no sound shard of `list_images` rows.
+
+    ``image_stats`` and ``indexed`` are those of `find_live`.
+    """
+    usable = image_stats.where("status = 'ok'").select("image_id")
+    lost = usable.join(located.select("image_id"), "image_id", "left_anti")
+    return lost.join(indexed.select("image_id"), "image_id", "left_anti")
 
 
 def find_live(located: DataFrame, image_stats: DataFrame, indexed: DataFrame) -> DataFrame:

@@ -1,7 +1,9 @@
 """Settings of ``find-duplicates``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+
+import msgspec
 
 from resight import files
 from resight.config import Meta, execution
@@ -9,7 +11,9 @@ from resight.dedup.export import writer_kind
 from resight.dedup.groups import GroupRule
 from resight.dedup.keep import KEEP_CRITERIA, parse_policy
 from resight.dedup.relating.settings import RelateSettings
+from resight.reader import Reader
 from resight.search.filter import parse_filter
+from resight.tables import SOURCES
 
 __all__ = ["DuplicatesConfig", "compares", "may_read", "must_read"]
 
@@ -29,7 +33,8 @@ class DuplicatesConfig(RelateSettings, frozen=True):
         Literal["quick", "standard", "thorough"],
         Meta(
             description="quick: the graph's similarity decides; standard: near descriptors and codes are "
-            "candidates, whose aligned pixels decide; thorough: also what a search by keypoints found"
+            "candidates, whose aligned pixels decide (quick where no source has pixels); thorough: also "
+            "what a search by keypoints found"
         ),
     ] = "standard"
     candidates: Annotated[
@@ -109,6 +114,13 @@ class DuplicatesConfig(RelateSettings, frozen=True):
     results: Annotated[
         str, Meta(description="thorough: build of search --method asmk --queries-from collection")
     ] = ""
+    verified: Annotated[
+        str,
+        Meta(
+            description="standard, thorough: build of verify-pairs, whose pairs with 8 inliers or more are "
+            "compared as well; default: none"
+        ),
+    ] = ""
     candidate_similarity: Annotated[
         float, Meta(ge=-1, le=1, description="of descriptors, from which a pair is compared")
     ] = 0.6
@@ -176,6 +188,13 @@ class DuplicatesConfig(RelateSettings, frozen=True):
             if not fits:
                 raise ValueError(text)
 
+    def suited(self, reader: Reader) -> Self:
+        """Be quick, not standard, where no source of the collection has pixels to compare."""
+        if self.effort != "standard" or not reader.has(SOURCES):
+            return self
+        kinds = reader.read(SOURCES, columns=["kind"])["kind"].unique().to_pylist()
+        return msgspec.structs.replace(self, effort="quick") if kinds == ["vectors"] else self
+
     def rule(self, dtype: str = "float16") -> GroupRule:
         """Give the guard of the groups; ``dtype`` is that of the vectors that measure members, if any do."""
         least = self.min_similarity or (-1.0 if compares(self) else self.threshold)
@@ -200,6 +219,7 @@ def belongings(conf: DuplicatesConfig) -> list[tuple[bool, str]]:
             "also_thresholds: where pixels decide, agreements from --min-agreement up",
         ),
         (by_pixels or not conf.strict, "strict: only with --effort standard or thorough"),
+        (by_pixels or not conf.verified, "verified: only with --effort standard or thorough"),
         (by_pixels or not conf.candidates, "candidates: only with --effort standard or thorough"),
         (
             not conf.background or (by_pixels and (not conf.candidates or "descriptors" in conf.candidates)),

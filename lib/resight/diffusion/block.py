@@ -8,12 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from resight.arrow import lists_to_arrow
+from resight.diffusion.plan import MEASURE_BYTES
 from resight.graph.matrix import GraphFiles
 from resight.knn.matrix import map_array
 from resight.tables import MANIFOLD_NEIGHBORS
 from resight.topk import rank_order
 
-MEASURE_BYTES = 128 << 20  # of the scores of all nodes for the seeds that are compared together
 ROWS = pa.schema([field for field in MANIFOLD_NEIGHBORS.schema if field.name != "build_id"])
 
 

@@ -68,7 +68,8 @@ def solve_offline(  # noqa: PLR0913 - the options are those of a linear solver
     """Solve ``(I - alpha S) z = (1 - alpha) e_j`` on the shortlist of every seed j.
 
     Memory is that of the result, at most ``depth`` entries a seed, and of one small system and a mark per
-    node for each thread: give seeds block by block.
+    node, 4 bytes (16 where lists are grown, see `resight.diffusion.reach`), for each thread, over a graph
+    that may lie in mapped files: give seeds block by block.
 
     Parameters
     ----------

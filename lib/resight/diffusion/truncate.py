@@ -5,6 +5,8 @@ late truncation takes a slice of the normalised matrix (Yang et al., AAAI 2019).
 when the shortlist is everything.
 """
 
+from typing import Literal
+
 import numpy as np
 import scipy.sparse as sp
 
@@ -57,7 +59,7 @@ def truncate_graph(graph: sp.csr_array, nodes: np.ndarray, *, renormalise: bool 
     return normalize_affinity(small).S if renormalise else small
 
 
-def solve_truncated(
+def solve_truncated(  # noqa: PLR0913 - the options are those of a linear solver
     graph: sp.csr_array,
     nodes: np.ndarray,
     Y: np.ndarray,
@@ -66,6 +68,8 @@ def solve_truncated(
     alpha: float = 0.99,
     tol: float = 1e-6,
     max_iter: int | None = None,
+    precision: Literal["float64", "float32"] = "float64",
+    threads: int = 1,
 ) -> Solution:
     """Solve the system of one shortlist.
 
@@ -76,7 +80,7 @@ def solve_truncated(
     Y : ndarray, (t, s) float64
         Observations within the shortlist, row i for ``nodes[i]``: the nearest of its nodes. (The search for
         them is done again inside the shortlist.)
-    alpha, tol, max_iter
+    alpha, tol, max_iter, precision, threads
         As in `resight.diffusion.solve.solve_diffusion`.
 
     Returns
@@ -85,4 +89,6 @@ def solve_truncated(
         ``F`` (t, s); what is not listed has no score and follows by similarity, see `resight.diffusion.rank`.
     """
     S = truncate_graph(graph, nodes, renormalise=renormalise)
-    return solve_diffusion(S, Y, alpha=alpha, tol=tol, max_iter=max_iter)
+    return solve_diffusion(
+        S, Y, alpha=alpha, tol=tol, max_iter=max_iter, precision=precision, threads=threads
+    )

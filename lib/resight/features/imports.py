@@ -17,6 +17,8 @@ from resight import files
 from resight.arrow import vectors_to_arrow
 from resight.config import SettingError, require_local
 from resight.images.content import open_root
+from resight.images.manifest import parquet_names
+from resight.workspace import open_delta
 
 PACKED = pa.schema(
     [("id", pa.string()), ("vector", pa.binary()), ("status", pa.string()), ("error", pa.string())]
@@ -71,12 +73,49 @@ def open_npy(uri: str) -> NpyFile:
     return NpyFile(uri, shape, dtype, start)
 
 
-def require_vectors(uri: str) -> None:
-    """Raise `SettingError` where a local file of vectors is missing, or an array is broken or lacks ids."""
+def require_vectors(uri: str, *, id_column: str, vector_column: str, dimension: int = 0) -> None:
+    """Raise `SettingError` where a local file of vectors is missing, or is not what the settings say."""
     require_local(uri, "--source")
-    if uri.lower().endswith(".npy") and files.local_path(uri) is not None:
-        open_npy(uri)
-        find_ids(uri)
+    if files.local_path(uri) is None:
+        return
+    if uri.lower().endswith(".npy"):
+        open_array(uri, dimension)
+        return
+    names = table_names(uri)
+    require_columns(uri, names, id_column=id_column or choose_id(names), vector_column=vector_column)
+
+
+def table_names(uri: str) -> list[str]:
+    """Read the names of the columns of a Parquet or Delta table."""
+    if files.exists(files.join(uri, "_delta_log")):
+        return [field.name for field in open_delta(uri).schema().fields]
+    return parquet_names(uri)
+
+
+def choose_id(names: Sequence[str]) -> str:
+    """Choose the column of the ids by its name: ``uri``, else ``image_id``."""
+    return "image_id" if "image_id" in names and "uri" not in names else "uri"
+
+
+def require_columns(uri: str, names: Sequence[str], *, id_column: str, vector_column: str) -> None:
+    """Raise `SettingError` where a table lacks one of two columns."""
+    for option, name in (("id", id_column), ("vector", vector_column)):
+        if name not in names:
+            has = f"{uri} has no column {name}, but {', '.join(names)}"
+            raise SettingError(f"--{option}-column: {has}")
+
+
+def open_array(uri: str, dimension: int = 0) -> tuple[NpyFile, str]:
+    """Open an array of vectors and find its ids; `SettingError` where they do not fit, or ``dimension``."""
+    array, ids = open_npy(uri), find_ids(uri)
+    if len(array.shape) != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
+        raise SettingError(f"--source: {uri} must hold numbers (n, d), not {array.dtype} {array.shape}")
+    n_ids = count_ids(ids)
+    if n_ids != array.shape[0]:
+        raise SettingError(f"--source: {uri} has {array.shape[0]} rows, {ids} has {n_ids}")
+    if dimension not in (0, array.shape[1]):
+        raise SettingError(f"--source: {uri} has {array.shape[1]} columns, not {dimension}")
+    return array, ids
 
 
 def find_ids(uri: str) -> str:

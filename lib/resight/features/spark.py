@@ -14,12 +14,12 @@ from resight import files
 from resight.config import SettingError
 from resight.features.imports import (
     PACKED,
-    count_ids,
-    find_ids,
+    choose_id,
     lists_to_matrix,
-    open_npy,
+    open_array,
     pack_batch,
     read_ids,
+    require_columns,
 )
 from resight.images.spark import assign_image_ids, quoted, read_parquet, start_tasks, task_numbers
 from resight.store import spark_schema
@@ -95,10 +95,7 @@ def read_vectors(spark: SparkSession, location: str, *, form: VectorFormat = Vec
 def read_table(spark: SparkSession, location: str, form: VectorFormat) -> DataFrame:
     """Read and pack the vectors of a Parquet or Delta table."""
     raw = open_table(spark, location)
-    for option, name in (("id", form.id_column), ("vector", form.vector_column)):
-        if name not in raw.columns:
-            has = f"{location} has no column {name}, but {', '.join(raw.columns)}"
-            raise SettingError(f"--{option}-column: {has}")
+    require_columns(location, raw.columns, id_column=form.id_column, vector_column=form.vector_column)
     kind = raw.schema[form.vector_column].dataType
     vector = quoted(form.vector_column)
     if isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType):
@@ -130,8 +127,7 @@ def find_id_column(spark: SparkSession, location: str) -> str:
     """Choose the column of the ids by its name: ``uri``, else ``image_id``; an array's ids are uris."""
     if location.lower().endswith(".npy") or not files.exists(location):
         return "uri"
-    names = open_table(spark, location).columns
-    return "image_id" if "image_id" in names and "uri" not in names else "uri"
+    return choose_id(open_table(spark, location).columns)
 
 
 def find_dimension(lengths: DataFrame, location: str) -> int:
@@ -145,16 +141,8 @@ def find_dimension(lengths: DataFrame, location: str) -> int:
 
 def read_array(spark: SparkSession, location: str, form: VectorFormat) -> DataFrame:
     """Read and pack the rows of a ``.npy`` array; each task reads a block of it."""
-    array, ids = open_npy(location), find_ids(location)
-    if len(array.shape) != 2 or array.dtype.kind not in "fiu" or not array.shape[1]:
-        raise SettingError(f"--source: {location} must hold numbers (n, d), not {array.dtype} {array.shape}")
+    array, ids = open_array(location, form.dimension)
     n, dimension = array.shape
-    n_ids = count_ids(ids)
-    if n_ids != n:
-        raise SettingError(f"--source: {location} has {n} rows, {ids} has {n_ids}")
-    expected = form.dimension or dimension
-    if expected != dimension:
-        raise SettingError(f"--source: {location} has {dimension} columns, not {expected}")
     block = max(1, BLOCK_BYTES // (dimension * array.dtype.itemsize))
     n_tasks = max(1, -(-n // block))
 
@@ -197,14 +185,15 @@ def images_of_vectors(vectors: DataFrame, images: DataFrame, *, source_id: str) 
     """Make images of ids that have none, for a collection of vectors without pixels: rows of ``images``.
 
     The id becomes the uri; ``content_hash`` is that of the packed vector, so another vector under the same
-    id counts as a change. ``images`` is the whole table: its ids are taken.
+    id counts as a change, or of the id where there is no vector: two such images are no copies.
+    ``images`` is the whole table: its ids are taken.
     """
     known = images.where(sf.col("source_id") == source_id).select(sf.col("uri").alias("known"))
     new = vectors.where("id is not null").join(known, sf.col("id") == sf.col("known"), "left_anti")
     rows = new.select(
         sf.lit(source_id).alias("source_id"),
         sf.col("id").alias("uri"),
-        sf.sha2(sf.coalesce("vector", sf.lit(b"")), 256).alias("content_hash"),
+        sf.sha2(sf.coalesce("vector", sf.col("id").cast("binary")), 256).alias("content_hash"),
     )
     named = assign_image_ids(rows, images.select("image_id"))
     given = {"first_seen": sf.current_timestamp(), "status": sf.lit("ok")}

@@ -23,6 +23,7 @@ __all__ = [
 ]
 
 TINY = 1e-12
+EQUAL = 1e-20  # largest variance, by the squared mean, of vectors that differ by rounding only
 ROWS_PER_DIMENSION = 50  # a covariance from fewer rows is mostly noise in its small eigenvalues
 
 
@@ -174,7 +175,7 @@ def fit_pca_whitening(
         raise ValueError(f"a whitening needs two vectors at least, got {sums.n}")
     lam, V = scipy.linalg.eigh(sums.covariance, subset_by_index=[d - dims, d - 1])
     lam, V = lam[::-1], orient_columns(V[:, ::-1])
-    if lam[0] <= 0:
+    if lam[0] <= EQUAL * (sums.mean @ sums.mean):
         raise ValueError("a whitening needs vectors that differ")
     scale = np.maximum(lam, floor * lam[0]) ** (-power / 2)
     return Whitening(sums.mean, V * scale), sample_warning(sums.n, d, dims)

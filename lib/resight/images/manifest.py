@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from resight.config import SettingError
 from resight.images.content import ContentError, normal_uri, open_root
@@ -33,6 +34,28 @@ def measure_rows(root: str, batch: pa.RecordBatch) -> Iterator[Entry]:
         error = "; ".join(filter(None, (entry.error, note))) or None
         extra = dict(row["extra"]) if row["extra"] else None
         yield entry._replace(extra=extra, error=error)
+
+
+def read_names(path: str) -> list[str]:
+    """Read the names of the columns of a CSV or Parquet manifest."""
+    return parquet_names(path) if path.lower().endswith(".parquet") else read_header(path)
+
+
+def parquet_names(path: str) -> list[str]:
+    """Read the names of the columns of a Parquet file or folder."""
+    filesystem, name = open_root(path)
+    try:
+        return list(pq.ParquetDataset(name, filesystem=filesystem).schema.names)
+    except (OSError, pa.ArrowException):
+        raise SettingError(f"--source: cannot read {path} as Parquet") from None
+
+
+def find_uri(names: list[str], path: str) -> str:
+    """Choose the column of the uris, in whatever case its name is written."""
+    found = [name for name in names if name.lower() == "uri"]
+    if not found:
+        raise SettingError(f"--source: {path} has no column uri, but {', '.join(names)}")
+    return found[-1]
 
 
 def read_header(path: str) -> list[str]:

@@ -16,6 +16,7 @@ from resight import files
 from resight.config import SettingError
 from resight.images.content import ContentError, normal_uri, open_root, resolve_local
 from resight.images.listing import IMAGE_EXTENSIONS, Selector, expand_braces, walk_files
+from resight.images.manifest import find_uri, read_names
 
 KINDS = ("folder", "glob", "manifest", "tar")
 MANIFESTS = (".csv", ".parquet")
@@ -187,12 +188,13 @@ def root_of(path: str, kind: str) -> str:
 
 
 def require_files(source: Source) -> None:
-    """Raise `SettingError` where the source is not there, or holds nothing at all."""
+    """Raise `SettingError` where the source is not there, holds nothing at all, or lists no uris."""
     if file_type(source.root) != fs.FileType.Directory:
         raise SettingError(f"--source: no such folder: {source.root}")
     if source.kind == "manifest":
         if file_type(source.path) == fs.FileType.NotFound:
             raise SettingError(f"--source: no such manifest: {source.path}")
+        find_uri(read_names(source.path), source.path)
         return
     if next(walk_files(source.root, select_files(source, "*")), None) is None:
         wanted = "no shards (*.tar)" if source.kind == "tar" else "no files"

@@ -24,7 +24,7 @@ from resight.images.listing import (
     split_folders,
     walk_files,
 )
-from resight.images.manifest import check_uri, measure_rows, read_header
+from resight.images.manifest import check_uri, find_uri, measure_rows, read_header
 from resight.images.sources import Source, select_files
 from resight.images.tar import list_shard
 
@@ -153,15 +153,13 @@ def read_manifest(spark: SparkSession, path: str) -> DataFrame:
         place = files.spark_uri(path, pattern=True)
         raw = spark.read.csv(place, text, header=True, multiLine=True, escape='"', encoding="UTF-8")
         row = sf.monotonically_increasing_id()  # a file is never divided when multiLine
-    names = {name.lower(): name for name in raw.columns}
-    if "uri" not in names:
-        raise SettingError(f"--source: {path} has no column uri, but {', '.join(raw.columns)}")
-    others = [f for f in raw.schema.fields if f.name != names["uri"]]
+    uri = find_uri(raw.columns, path)
+    others = [f for f in raw.schema.fields if f.name != uri]
     pairs = [sf.struct(sf.lit(f.name).alias("key"), as_text(f.name, f.dataType)) for f in others]
     kept = sf.filter(sf.array(*pairs), lambda pair: pair["value"].isNotNull()) if pairs else None
     extra = sf.map_from_entries(kept) if kept is not None else sf.lit(None)
     return raw.select(
-        quoted(names["uri"]).cast("string").alias("uri"),
+        quoted(uri).cast("string").alias("uri"),
         extra.cast("map<string,string>").alias("extra"),
         sf.col("_metadata.file_path").alias("file"),
         row.alias("row"),

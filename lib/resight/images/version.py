@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 
+import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from resight.images.content import open_root
 from resight.images.listing import Entry, stat_uris, walk_files
-from resight.images.manifest import check_uri
+from resight.images.manifest import check_uri, find_uri, read_names
 from resight.images.sources import Source, select_files
 
 STEP = 10_000  # uris that are looked up together
@@ -52,14 +53,16 @@ def list_entries(source: Source) -> Iterator[Entry]:
 
 
 def read_uris(path: str) -> Iterator[str | None]:
-    """Read the column ``uri`` of a CSV or Parquet manifest, part by part; nothing where it has none."""
+    """Read the column ``uri`` of a CSV or Parquet manifest as text, part by part, as `read_manifest` does."""
     filesystem, name = open_root(path)
-    if not path.lower().endswith(".csv"):
+    uri = find_uri(read_names(path), path)
+    if path.lower().endswith(".parquet"):
         for part in pq.ParquetDataset(name, filesystem=filesystem).fragments:
-            for batch in part.to_batches(columns=["uri"]):
-                yield from batch["uri"].to_pylist()
+            for batch in part.to_batches(columns=[uri]):
+                yield from (None if value is None else str(value) for value in batch[uri].to_pylist())
         return
+    text = pyarrow.csv.ConvertOptions(column_types={uri: pa.string()}, include_columns=[uri])
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
     with filesystem.open_input_stream(name) as stream:
-        for batch in pyarrow.csv.open_csv(stream):
-            if "uri" in batch.schema.names:
-                yield from (None if uri is None else str(uri) for uri in batch["uri"].to_pylist())
+        for batch in pyarrow.csv.open_csv(stream, parse_options=lines, convert_options=text):
+            yield from batch[uri].to_pylist()

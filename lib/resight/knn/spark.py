@@ -59,8 +59,8 @@ def build_neighbors(
     """List the ``k`` nearest distinct vectors of every vector, and their copies: `NEIGHBORS` rows.
 
     Exact, unless ``approximate`` says how not to be (its lists are then written first, by a few jobs).
-    ``block_rows`` bounds the memory of a task and does not change the result; ``max_copies`` as in
-    `resight.knn.copies`.
+    ``block_rows`` bounds the memory of a task that searches and does not change the result (what grows with
+    the number of vectors is said in `resight.knn`); ``max_copies`` as in `resight.knn.copies`.
     """
     lists = list_neighbors(spark, layout, k=k, block_rows=block_rows, approximate=approximate)
     return expand_lists(lists, layout, max_copies=max_copies)

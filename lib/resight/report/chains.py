@@ -36,7 +36,8 @@ class Chains:
         words = (
             f"{format_count(len(self.chains), 'result')} of {format_count(self.n_explained)} that were "
             "explained: the query first, then the photos that lead to the result, each with the affinity of "
-            "the step. It is the way through the graph with the greatest product of affinities."
+            "the step. Of the ways through the graph that the search followed (explain_hops, "
+            "explain_nodes), it is that with the greatest product of affinities."
         )
         strips = (self.render_chain(chain, thumbnails) for chain in self.chains)
         return fragment(element("p", words, class_="note"), *strips)

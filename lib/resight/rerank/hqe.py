@@ -3,8 +3,10 @@
 Tolias and Jegou, "Visual query expansion with or without geometry", Pattern Recognition 2014: among the first
 images those are reliable that share many very close codes with the query; their codes on the words that most
 of them have are pooled with the query's, and each word becomes one code again by a majority of every bit.
-Here over aggregated codes: an image, and the query, has one vote per word. The query's own image is left out
-of its short list, where it is known.
+Here over aggregated codes: an image, and the query, has one vote per word, and both searches score as ASMK
+does. The paper's Hamming embedding (Gaussian weights of distances, a factor against bursts, the norm of the
+bag of words, one vote per pair of keypoints) and its variant with geometry are not built. The query's own
+image is left out of its short list, where it is known.
 """
 
 import hashlib

@@ -91,8 +91,14 @@ class Collection:
 
     @cached_property
     def ordinals(self) -> np.ndarray:
-        """Ordinal (n_nodes,) int64 of the vector at every place."""
+        """Ordinal (n_nodes,) int64 of the vector at every place; -1 where an image is gone since."""
         return self.X.ordinal_of(np.asarray(self.nodes.ids))
+
+    def row(self, place: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give the neighbours (m,) of a node that still have a vector, by place, and their affinities."""
+        neighbors, affinities = self.nodes.row(place)
+        there = self.ordinals[neighbors] >= 0
+        return neighbors[there], affinities[there]
 
     @cached_property
     def places(self) -> np.ndarray:

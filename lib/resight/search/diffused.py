@@ -54,7 +54,8 @@ def rank_diffused(
         ranking = rank_images(reached, filled.dst[rest], filled.similarity[rest], depth=depth + 1)
         others = ranking.ordinals != own[i]
         ordinals, found = ranking.ordinals[others][:depth], ranking.scores[others][:depth]
-        paths = explain_answer(ordinals[: settings.explain], i, observed, collection, own=int(own[i]))
+        explained = ordinals[: settings.explain]
+        paths = explain_answer(explained, i, observed, collection, settings, own=int(own[i]))
         yield Answer(ordinals, found, bool(observed.no_support[i]), *scores.solved[i], paths)
 
 
@@ -111,7 +112,7 @@ def score_queries(
     if settings.method == "offline_diffusion":
         return combine_rows(observed, collection)
     if settings.shortlist:
-        return score_shortlists(lists, observed, collection, settings)
+        return score_shortlists(lists, observed, collection, settings, threads)
     graph = collection.nodes
     Y = to_places(observed, collection)
     solution = solve_diffusion(
@@ -133,7 +134,8 @@ def to_places(observed: Observations, collection: Collection) -> sp.csc_array:
 
 
 def by_ordinal(places: np.ndarray, f: np.ndarray, collection: Collection) -> tuple[np.ndarray, np.ndarray]:
-    """Give the scores of some places as (ordinals, scores)."""
+    """Give the scores of some places as (ordinals, scores); a node that has no vector any more has none."""
+    places = places[collection.ordinals[places] >= 0]
     return collection.ordinals[places], f[places]
 
 
@@ -149,7 +151,7 @@ def combine_rows(observed: Observations, collection: Collection) -> Scores:
 
 
 def score_shortlists(
-    lists: Lists, observed: Observations, collection: Collection, settings: SearchSettings
+    lists: Lists, observed: Observations, collection: Collection, settings: SearchSettings, threads: int
 ) -> Scores:
     """Solve one small system per query, over its nearest images."""
     Y, columns, solved = to_places(observed, collection), [], []
@@ -168,6 +170,8 @@ def score_shortlists(
             renormalise=settings.renormalise,
             alpha=settings.alpha,
             tol=settings.tol,
+            precision=settings.precision,
+            threads=threads,
         )
         f = solution.F[:, 0]
         columns.append((collection.ordinals[places[f != 0]], f[f != 0]))
@@ -211,7 +215,13 @@ def keep_best(scores: np.ndarray, limit: int) -> np.ndarray:
 
 
 def explain_answer(
-    ordinals: np.ndarray, query: int, observed: Observations, collection: Collection, *, own: int = -1
+    ordinals: np.ndarray,
+    query: int,
+    observed: Observations,
+    collection: Collection,
+    settings: SearchSettings,
+    *,
+    own: int = -1,
 ) -> tuple[Path, ...]:
     """Find the chain of images to each of the first results; its hops are ordinals of vectors.
 
@@ -224,7 +234,8 @@ def explain_answer(
     places = collection.places[observed.ordinals[entries]]
     support, weights = places[places >= 0], np.minimum(observed.weights[entries][places >= 0], 1.0)
     targets = collection.places[collection.X.representative_of(ordinals)]
-    found = [explain_result(collection.nodes.row, support, weights, int(target)) for target in targets]
+    explain = partial(explain_result, max_hops=settings.explain_hops, max_nodes=settings.explain_nodes)
+    found = [explain(collection.row, support, weights, int(target)) for target in targets]
     named = (
         path._replace(src=to_ordinals(path.src, collection), dst=to_ordinals(path.dst, collection))
         for path in found

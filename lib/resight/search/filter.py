@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from resight.config import SettingError
 from resight.features.fitting.sample import IMAGE_COLUMNS, parse_conditions
 from resight.knn.matrix import OpenVectors
+from resight.tables import IMAGES
 
 Filter = str | Sequence[str] | Mapping[str, str | int | Sequence[str | int]]
 Conditions = Mapping[str, Sequence[str]]
@@ -26,12 +27,25 @@ def parse_filter(filter: Filter) -> Conditions:
     {'format': ['png'], 'width': ['640', '800']}
     """
     if isinstance(filter, Mapping):
+        check_columns(filter)
         values = {column: [v] if isinstance(v, str | int) else v for column, v in filter.items()}
         return {column: [str(value) for value in some] for column, some in values.items()}
     try:
-        return parse_conditions([filter] if isinstance(filter, str) else filter)
+        conditions = parse_conditions([filter] if isinstance(filter, str) else filter)
     except ValueError as error:
         raise SettingError(str(error).replace("only:", "filter:", 1)) from None
+    check_columns(conditions)
+    return conditions
+
+
+def check_columns(conditions: Iterable[str]) -> None:
+    """Raise `SettingError` naming a column of `IMAGES` whose values are not compared as written."""
+    for column in conditions:
+        if column in IMAGES.schema.names and column not in IMAGE_COLUMNS:
+            raise SettingError(
+                f"filter: {column} holds {IMAGES.schema.field(column).type}; only texts and whole numbers "
+                f"are compared: the columns {', '.join(IMAGE_COLUMNS)} and those of the manifest"
+            )
 
 
 def columns_of(conditions: Conditions) -> list[str]:

@@ -11,18 +11,23 @@ from resight.knn.matrix import load_vector_files
 from resight.search.collection import SearchFiles
 from resight.search.manifold import load_manifold_files
 from resight.search.regions import RegionFiles, load_region_files
-from resight.search.settings import SearchSettings, needs_graph, needs_manifold, needs_regions
+from resight.search.settings import SearchSettings, needs_manifold, needs_regions, opens_graph
 from resight.tables import EDGES, GLOBAL_DESCRIPTORS, MANIFOLD_NEIGHBORS, REGION_DESCRIPTORS, Table
 from resight.workspace import Run, Workspace, ancestor
 
 Files = TypeVar("Files")
 
 
+class LackingError(SettingError):
+    """The files that a job is to write for a committed run are not there yet."""
+
+
 class Located(NamedTuple):
-    """Files of a search, and the run whose descriptors it ranks by."""
+    """Files of a search, the run whose descriptors it ranks by, and that of the offline diffusion, if any."""
 
     files: SearchFiles
     described: Run
+    diffused: Run | None = None
 
 
 def locate_files(workspace: Workspace, settings: SearchSettings, named: Mapping[str, str]) -> Located:
@@ -31,7 +36,8 @@ def locate_files(workspace: Workspace, settings: SearchSettings, named: Mapping[
     Raises
     ------
     SettingError
-        There is no such build, builds do not belong together, or a job has yet to write the files.
+        There is no such build, builds do not belong together; `LackingError`: a job has yet to write the
+        files.
     """
     runs = choose_runs(workspace, settings, named)
     described = runs[GLOBAL_DESCRIPTORS.name]
@@ -40,14 +46,14 @@ def locate_files(workspace: Workspace, settings: SearchSettings, named: Mapping[
     graph = manifold = None
     if needs_regions(settings):
         return Located(SearchFiles(vectors, regions=locate_regions(workspace, runs)), described)
-    if needs_graph(settings):
+    if opens_graph(settings):
         folder = shard_folder(workspace, EDGES, runs[EDGES.name])
         graph = load_files(load_graph_files, folder, "diffuse")
     if needs_manifold(settings):
         folder = shard_folder(workspace, MANIFOLD_NEIGHBORS, runs[MANIFOLD_NEIGHBORS.name])
         of_vectors = files.join(folder, described.outputs[GLOBAL_DESCRIPTORS.name].digest)
         manifold = load_files(load_manifold_files, of_vectors, "search --method offline_diffusion")
-    return Located(SearchFiles(vectors, graph, manifold), described)
+    return Located(SearchFiles(vectors, graph, manifold), described, runs.get(MANIFOLD_NEIGHBORS.name))
 
 
 def locate_regions(workspace: Workspace, runs: Mapping[str, Run]) -> RegionFiles:
@@ -67,7 +73,7 @@ def choose_runs(workspace: Workspace, settings: SearchSettings, named: Mapping[s
     """Choose the run of every table that the method reads: table -> run."""
     wanted = (
         (MANIFOLD_NEIGHBORS, "manifold", needs_manifold(settings), bool),
-        (EDGES, "graph", needs_graph(settings), of_images),
+        (EDGES, "graph", opens_graph(settings), of_images),
         (EDGES, "graph", needs_regions(settings), of_regions),
         (REGION_DESCRIPTORS, "descriptors", needs_regions(settings), bool),
         (GLOBAL_DESCRIPTORS, "descriptors", True, bool),
@@ -88,6 +94,16 @@ def choose_runs(workspace: Workspace, settings: SearchSettings, named: Mapping[s
     return chosen
 
 
+def check_alpha(settings: SearchSettings, run: Run) -> None:
+    """Raise `SettingError` where the rows of an offline diffusion are of another alpha than is asked for."""
+    made = run.settings.get("alpha", settings.alpha)
+    if made != settings.alpha:
+        raise SettingError(
+            f"alpha: the rows of {run.name!r} were solved with alpha {made:g}, not {settings.alpha:g}; "
+            "ask with theirs, or run diffuse with this one"
+        )
+
+
 def shard_folder(workspace: Workspace, table: Table, run: Run) -> str:
     """Folder of the files that jobs make from this version of ``table``."""
     name = f"{table.name}-{run.build_id}"
@@ -95,10 +111,10 @@ def shard_folder(workspace: Workspace, table: Table, run: Run) -> str:
 
 
 def load_files(load: Callable[[str], Files], folder: str, job: str) -> Files:
-    """Read the list of files in ``folder``; `SettingError` names the job that writes them."""
+    """Read the list of files in ``folder``; `LackingError` names the job that writes them."""
     try:
         return load(folder)
     except FileNotFoundError:
-        raise SettingError(
+        raise LackingError(
             f"{folder} holds no files: `resight {job}` writes them for the newest run (then refresh)"
         ) from None

@@ -18,19 +18,23 @@ from resight.search.describe import Recipe, find_recipe
 from resight.search.filter import Conditions, allow_images, columns_of
 from resight.search.fused.answer import FusedCollection, open_fused
 from resight.search.local.answer import LocalIndex, open_local_index
-from resight.search.locate import locate_files
-from resight.search.settings import SearchSettings, needs_graph, needs_manifold, needs_regions
+from resight.search.locate import LackingError, check_alpha, locate_files
+from resight.search.settings import Method, SearchSettings, needs_manifold, needs_regions, opens_graph
 from resight.tables import IMAGES, REGION_DESCRIPTORS
 from resight.workspace import Run
 
 KEPT_MASKS = 16  # filters whose masks, a byte per image each, are kept
 
 
+LOCATED: tuple[Method, ...] = ("global", "diffusion", "offline_diffusion", "regional_diffusion")
+
+
 class Searched(NamedTuple):
-    """An opened collection, and the run whose descriptors it ranks by."""
+    """An opened collection, the run whose descriptors it ranks by, that of the offline diffusion, if any."""
 
     collection: Collection
     described: Run
+    diffused: Run | None = None
 
 
 class Moment(Reader):
@@ -63,13 +67,29 @@ class Moment(Reader):
         return self.workspace.dataset(IMAGES, run.build_id, run.outputs[IMAGES.name])
 
     def open(self, settings: SearchSettings) -> Searched:
-        """Map what a search with these settings reads; `SettingError` where it is not there."""
-        key = needs_graph(settings), needs_manifold(settings), needs_regions(settings)
+        """Map what a search with these settings reads; `SettingError` where that lacks or does not fit."""
+        key = opens_graph(settings), needs_manifold(settings), needs_regions(settings)
         with self.lock:
             if key not in self.searched:
                 located = locate_files(self.workspace, settings, self.named)
-                self.searched[key] = Searched(located.files.open(), located.described)
-            return self.searched[key]
+                self.searched[key] = Searched(located.files.open(), *located[1:])
+            searched = self.searched[key]
+        if searched.diffused:
+            check_alpha(settings, searched.diffused)
+        return searched
+
+    def lacks(self, before: "Moment") -> str:
+        """Say which files are not there yet for what the moment ``before`` could search; "" if none lack."""
+        for settings in (SearchSettings(method=method) for method in LOCATED):
+            try:
+                locate_files(before.workspace, settings, self.named)
+            except SettingError:
+                continue
+            try:
+                locate_files(self.workspace, settings, self.named)
+            except LackingError as error:
+                return str(error)
+        return ""
 
     def recipe(self, described: Run) -> Recipe:
         """Give how the images of a build were described."""

@@ -5,6 +5,7 @@ in all of them the query's own image is left out, and ties go by similarity, the
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -81,6 +82,15 @@ def chunk_queries(n: int, collection: Collection, settings: SearchSettings) -> I
         n_scores = collection.region_nodes.nodes.n
     else:
         n_scores = collection.nodes.n
+    return cut_chunks(n, n_scores)
+
+
+def cut_chunks(n: int, n_scores: int) -> Iterator[slice]:
+    """Cut ``n`` queries into chunks of which ``n_scores`` float64 each fit into `SOLVE_BYTES`.
+
+    >>> [*cut_chunks(7, 10_000_000)]
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 7, None)]
+    """
     step = max(1, SOLVE_BYTES // (8 * max(n_scores, 1)))
     yield from (slice(i, min(i + step, n)) for i in range(0, n, step))
 
@@ -92,8 +102,10 @@ def rank_similar(
     X = collection.X
     if settings.method != "global":
         power = 0.0 if settings.method == "average_qe" else settings.expansion_power
+        included = settings.include_query
+        expand = partial(expand_queries, n=settings.expansion, alpha=power, include_query=included)
         expanded = [
-            expand_queries(Q[chunk], lists, X.gather, n=settings.expansion, alpha=power)
+            expand(Q[chunk], lists, X.gather)
             for chunk, lists in search_collection(Q, own, X, depth=settings.expansion)
         ]
         Q = np.concatenate([Q[:0], *expanded])

@@ -1,5 +1,6 @@
 """Search without Spark: answers from committed runs, with the ranking of the job ``search``."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import Any
@@ -37,11 +38,15 @@ from resight.search.settings import SearchSettings, needs_fusion, needs_index, n
 from resight.tables import DUPLICATE_GROUPS, NEIGHBORS
 from resight.workspace import Run
 
+log = logging.getLogger("resight")
+
 
 class Searcher:
     """An open workspace: see `resight.open`. Threads may share it.
 
-    It answers from what was committed when it was opened; `refresh` looks for newer runs.
+    It answers from what was committed when it was opened; `refresh` looks for newer runs. It ranks among all
+    images, as the paths ``replicated`` and ``partitioned`` of the job do; as ``truncated`` does with the
+    setting ``shortlist``.
     """
 
     def __init__(self, root: str, named: Mapping[str, str], *, threads: int = 1) -> None:
@@ -49,9 +54,25 @@ class Searcher:
         self.describing = RLock()  # networks and their native threads serve one caller at a time
         self.moment = Moment(take_snapshot(root), self.named)
 
-    def refresh(self) -> None:
-        """Answer from the newest committed runs from now on; calls under way end with the older ones."""
-        self.moment = Moment(take_snapshot(self.root), self.named)
+    def refresh(self) -> str:
+        """Answer from the newest committed runs from now on; calls under way end with the older ones.
+
+        Jobs write the files that are searched when they need them. Where those of the newest runs are not
+        there yet and those of the older ones are, all answers stay with the older runs.
+
+        Returns
+        -------
+        str
+            Empty, or what is lacking and which job writes it: nothing has changed then. A newly opened
+            reader always sees the newest runs.
+        """
+        newer = Moment(take_snapshot(self.root), self.named)
+        lacking = newer.lacks(self.moment)
+        if lacking:
+            log.warning("the reader stays with the older runs: %s", lacking)
+        else:
+            self.moment = newer
+        return lacking
 
     @property
     def tables(self) -> Reader:
@@ -128,7 +149,7 @@ class Searcher:
         allowed = moment.allow(parse_filter(filter), local) if filter else None
         with self.describing:
             keypoints = ask_index(queries, moment, local, threads=self.threads, boxes=boxes)
-        answers = answer_index(queries, keypoints, local, wanted, allowed)
+        answers = answer_index(queries, keypoints, local, wanted, allowed, threads=self.threads)
         return tabulate(moment, local.collection.X, keypoints, answers)
 
     def search_fused(
@@ -187,13 +208,14 @@ class Searcher:
         image : int or str
             Id or uri.
         **settings
-            ``query_neighbors`` and ``gamma``: what the query observes.
+            ``query_neighbors`` and ``gamma``: what the query observes; ``explain_hops`` and
+            ``explain_nodes``: how far is looked.
 
         Returns
         -------
         Table
-            hop, src (null: the query), dst, dst_uri, affinity, product so far; without rows where there is no
-            chain.
+            hop, src (null: the query), dst, dst_uri, affinity, product so far; without rows where no chain
+            is found within these limits.
         """
         wanted = SearchSettings.from_mapping({"method": "diffusion", **settings})
         moment = self.moment
@@ -205,7 +227,7 @@ class Searcher:
             raise SettingError(f"nothing to explain: {asked.error[0] or f'{image!r} has no vector'}")
         lists = search_distinct(asked.Q, X, k=wanted.k_q)
         observed = observe_queries(QueryLists(*lists), k_q=wanted.k_q, gamma=wanted.gamma, n_queries=1)
-        path = explain_answer(target, 0, observed, searched.collection, own=int(asked.own[0]))[0]
+        path = explain_answer(target, 0, observed, searched.collection, wanted, own=int(asked.own[0]))[0]
         ends = X.id_of(np.maximum([path.src, path.dst], 0).astype(np.int64).ravel()).reshape(2, -1)
         return pa.table(
             {

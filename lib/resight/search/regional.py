@@ -82,7 +82,7 @@ def rank_regions(
 ) -> Iterator[Answer]:
     """Rank by what the regions ``asking`` reach, then by the similarity of ``Q``; see `answer_queries`."""
     if settings.shortlist:
-        scored = score_shortlists(Q, asking, collection, settings)
+        scored = score_shortlists(Q, asking, collection, settings, threads)
     else:
         scored = score_regions(asking, collection, settings, threads)
     similar = list_similar(Q, collection, depth + 1)
@@ -105,8 +105,9 @@ def score_regions(
 ) -> Iterator[Scored]:
     """Diffuse over the whole graph of regions, all queries together."""
     nodes, regions = collection.region_nodes, collection.opened_regions
-    lists = search_distinct(check_width(asking, nodes), nodes.X, k=settings.k_q)
-    observed = observe_regions(lists, asking, settings)
+    k = count_observed(settings, regions)
+    lists = search_distinct(check_width(asking, nodes), nodes.X, k=k)
+    observed = observe_regions(lists, asking, settings, k=k)
     solution = solve_diffusion(
         nodes.nodes.S,
         to_places(observed, nodes),
@@ -122,7 +123,7 @@ def score_regions(
 
 
 def score_shortlists(
-    Q: np.ndarray, asking: QueryRegions, collection: Collection, settings: SearchSettings
+    Q: np.ndarray, asking: QueryRegions, collection: Collection, settings: SearchSettings, threads: int
 ) -> Iterator[Scored]:
     """Solve one small system per query, over the regions of its nearest images."""
     check_width(asking, collection.region_nodes)
@@ -133,17 +134,20 @@ def score_shortlists(
         for i in range(chunk.stop - chunk.start):
             images = ordinals[offsets[i] : offsets[i + 1]]
             at = chunk.start + i
-            yield score_shortlist(asking.pick(slice(at, at + 1)), images, collection, settings)
+            yield score_shortlist(asking.pick(slice(at, at + 1)), images, collection, settings, threads)
 
 
 def score_shortlist(
-    asking: QueryRegions, images: np.ndarray, collection: Collection, settings: SearchSettings
+    asking: QueryRegions, images: np.ndarray, collection: Collection, settings: SearchSettings, threads: int
 ) -> Scored:
     """Diffuse among the regions of ``images`` (t,), ordinals, for one query."""
     nodes, regions = collection.region_nodes, pick_images(collection.opened_regions, images)
-    names, local = np.unique(nodes.ordinals[regions.places], return_inverse=True)
-    lists = search_among(asking.vectors, names, nodes, k=settings.k_q)
-    observed = observe_regions(lists, asking, settings)
+    ordinals, values = nodes.ordinals[regions.places], np.zeros(len(regions.places))
+    known = ordinals >= 0  # what stands for a region may be gone with its image
+    names, local = np.unique(ordinals[known], return_inverse=True)
+    k = count_observed(settings, collection.opened_regions)
+    lists = search_among(asking.vectors, names, nodes, k=k)
+    observed = observe_regions(lists, asking, settings, k=k)
     y = np.zeros((len(names), 1))
     y[np.searchsorted(names, observed.ordinals), 0] = observed.weights
     graph = nodes.nodes
@@ -155,8 +159,11 @@ def score_shortlist(
         renormalise=settings.renormalise,
         alpha=settings.alpha,
         tol=settings.tol,
+        precision=settings.precision,
+        threads=threads,
     )
-    pooled = pool_images(solution.F[local, 0], regions, settings)
+    values[known] = solution.F[local, 0]
+    pooled = pool_images(values, regions, settings)
     steps, residual = int(solution.iterations[0]), float(solution.residuals[0])
     return Scored(pooled, bool(observed.no_support[0]), steps, residual)
 
@@ -187,13 +194,23 @@ def check_width(asking: QueryRegions, nodes: Collection) -> np.ndarray:
     return asking.vectors
 
 
-def observe_regions(lists: Lists, asking: QueryRegions, settings: SearchSettings) -> Observations:
-    """Let every region of a query observe its list; a query keeps the ``k_q`` largest sums."""
+def count_observed(settings: SearchSettings, regions: OpenRegions) -> int:
+    """How many regions a query observes: as many as ten images have, where nothing else is said.
+
+    So are the 200 of the paper (Iscen et al., CVPR 2017), whose images have some twenty.
+    """
+    if settings.query_neighbors != "auto":
+        return settings.query_neighbors
+    return max(1, round(settings.k_q * len(regions.places) / max(1, len(regions.images))))
+
+
+def observe_regions(lists: Lists, asking: QueryRegions, settings: SearchSettings, *, k: int) -> Observations:
+    """Let every region of a query observe its list; a query keeps the ``k`` largest sums."""
     n_queries = len(asking.offsets) - 1
     query = np.repeat(np.arange(n_queries), np.diff(asking.offsets))
     return observe_queries(
         QueryLists(*lists, query),
-        k_q=settings.k_q,
+        k_q=k,
         gamma=settings.gamma,
         y_pool=settings.query_pool,
         n_queries=n_queries,

@@ -4,22 +4,29 @@ from typing import Annotated, Literal
 
 from resight.config import Config, Meta
 
+Method = Literal[
+    "global",
+    "average_qe",
+    "alpha_qe",
+    "diffusion",
+    "offline_diffusion",
+    "regional_diffusion",
+    "asmk",
+    "hqe",
+    "fused",
+]
+
 
 class SearchSettings(Config, frozen=True):
-    """Settings of one search; defaults are those of the papers where these say any."""
+    """Settings of one search.
+
+    Defaults are those of the papers but for three that are chosen for collections of small things, a few
+    photos each: ``alpha`` .8 (paper: .99), ``expansion`` 10 (alpha_qe: 50, for landmarks), and the five
+    observed by a fused query. Most photos of a longer list show something else there.
+    """
 
     method: Annotated[
-        Literal[
-            "global",
-            "average_qe",
-            "alpha_qe",
-            "diffusion",
-            "offline_diffusion",
-            "regional_diffusion",
-            "asmk",
-            "hqe",
-            "fused",
-        ],
+        Method,
         Meta(
             description="global: similarity; average_qe, alpha_qe: query expansion; diffusion: over the "
             "graph; offline_diffusion: by the table manifold_neighbors, without a solve; regional_diffusion: "
@@ -28,15 +35,26 @@ class SearchSettings(Config, frozen=True):
         ),
     ] = "global"
     depth: Annotated[int | Literal["all"], Meta(description="results per query, or all")] = 100
-    expansion: Annotated[int, Meta(ge=1, description="images that expand a query (average_qe, alpha_qe)")] = (
-        10
-    )
+    expansion: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="images that expand a query (average_qe, alpha_qe; the paper of alpha_qe takes 50, "
+            "for places with hundreds of photos)",
+        ),
+    ] = 10
+    include_query: Annotated[
+        bool, Meta(description="the query is one of what it is expanded to, with weight 1")
+    ] = True
     expansion_power: Annotated[
         float, Meta(ge=0, description="exponent of their similarity as weight (alpha_qe)")
     ] = 3.0
     query_neighbors: Annotated[
         int | Literal["auto"],
-        Meta(description="images, or regions, that a query observes (diffusion, fused); auto: 10, 200, 5"),
+        Meta(
+            description="images, or regions, that a query observes (diffusion, fused); auto: 10, as many "
+            "regions as 10 images have, 5"
+        ),
     ] = "auto"
     query_pool: Annotated[
         Literal["sum_of_powers", "power_of_sum"],
@@ -51,12 +69,29 @@ class SearchSettings(Config, frozen=True):
     ] = "gmp"
     gamma: Annotated[float, Meta(gt=0, description="exponent of their similarity (diffusion)")] = 3.0
     alpha: Annotated[
-        float, Meta(gt=0, lt=1, description="weight of the walk; .99 (the paper) for large instances")
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="weight of the walk; .99 (the paper) for large instances; for offline_diffusion that "
+            "of diffuse",
+        ),
     ] = 0.8
-    tol: Annotated[float, Meta(gt=0, lt=1, description="relative residual of the solver")] = 1e-6
+    tol: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description="relative residual of the solver (diffusion, regional_diffusion, fused); that of "
+            "offline_diffusion is a setting of diffuse",
+        ),
+    ] = 1e-6
     precision: Annotated[
         Literal["float64", "float32"],
-        Meta(description="arithmetic of the iterations; the residual reached is the same"),
+        Meta(
+            description="arithmetic of the iterations (diffusion, regional_diffusion); the residual reached "
+            "is the same"
+        ),
     ] = "float64"
     shortlist: Annotated[
         int,
@@ -115,8 +150,19 @@ class SearchSettings(Config, frozen=True):
         Meta(description="build of verify-pairs whose pairs are not verified again (fused); default: none"),
     ] = ""
     explain: Annotated[
-        int, Meta(ge=0, description="results per query whose chain of images is written (diffusion)")
+        int,
+        Meta(
+            ge=0,
+            description="results per query whose chain of images is written (diffusion, offline_diffusion)",
+        ),
     ] = 0
+    explain_hops: Annotated[
+        int,
+        Meta(ge=1, description="longest chain, the hop from the query included; longer are not seen"),
+    ] = 8
+    explain_nodes: Annotated[
+        int, Meta(ge=1, description="images whose edges are followed for one chain, then it is given up")
+    ] = 10_000
 
     def __post_init__(self) -> None:
         """Check what single fields cannot say; the message begins with the key."""
@@ -126,24 +172,29 @@ class SearchSettings(Config, frozen=True):
             raise ValueError("query_neighbors: at least 1, or auto")
         if self.verified and self.method != "fused":
             raise ValueError("verified: only for the method fused")
-        if self.explain and self.method != "diffusion":
-            raise ValueError("explain: only the method diffusion walks along edges that can be shown")
+        if self.explain and not opens_graph(self):
+            raise ValueError(
+                "explain: only diffusion and offline_diffusion walk along edges that can be shown"
+            )
         if self.shortlist and not (needs_graph(self) or needs_regions(self)):
             raise ValueError("shortlist: only for the methods diffusion and regional_diffusion")
 
     @property
     def k_q(self) -> int:
-        """How many nodes a query observes: the paper takes 10 images, or 200 regions."""
+        """How many images a query observes, 10 in the paper; of regions, as many as so many images have."""
         if self.query_neighbors != "auto":
             return self.query_neighbors
-        if needs_fusion(self):
-            return 5
-        return 200 if needs_regions(self) else 10
+        return 5 if needs_fusion(self) else 10
 
 
 def needs_graph(settings: SearchSettings) -> bool:
     """Whether a search walks along the edges of a graph of images."""
     return settings.method == "diffusion"
+
+
+def opens_graph(settings: SearchSettings) -> bool:
+    """Whether a search reads a graph of images: to diffuse over it, or to explain offline diffusion."""
+    return needs_graph(settings) or bool(settings.explain and needs_manifold(settings))
 
 
 def needs_regions(settings: SearchSettings) -> bool:

@@ -1,12 +1,16 @@
 """Keypoints of many photos as files that every worker maps into memory: none is shipped once per pair.
 
-A folder holds parts of some hundred photos: ``images-*.npy`` (n, 5) int64 with image_id (ascending over all
-parts), width, height, and where its keypoints and its preview end; ``points-*.npy`` (m, 5) float32,
-``vectors-*.npy`` (m, d) and ``previews-*.npy`` (b,) uint8, the JPEG files one after the other.
+A folder holds parts of some hundred photos: ``images-*.npy`` (n, 7) int64 with image_id (ascending over all
+parts), width, height, the first of its keypoints, where they end, where its preview ends, and the file of the
+keypoints; ``points-*.npy`` (m, 5) float32, ``vectors-*.npy`` (m, d) and ``previews-*.npy`` (b,) uint8, the
+JPEG files one after the other. File 0 is the part's own; others are pairs ``points-kept-*.npy`` and
+``vectors-kept-*.npy``, which the task that found the keypoints wrote: they are not written again.
 """
 
+import hashlib
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +29,16 @@ if TYPE_CHECKING:
     from resight.verification.verify import Photo
 
 HELD = 128  # photos that stay prepared, at half a megabyte each
+HELD_FILES = 1024  # files of keypoints that stay mapped
 ARRAYS = ("images", "points", "vectors", "previews")
+
+
+class Kept(NamedTuple):
+    """Where the ``n`` keypoints of a photo lie already: from ``first`` on in a pair of files."""
+
+    file: int
+    first: int
+    n: int
 
 
 class Described(NamedTuple):
@@ -33,7 +46,7 @@ class Described(NamedTuple):
 
     ids: np.ndarray
     sizes: np.ndarray
-    features: list[LocalFeatures]
+    features: Sequence[LocalFeatures | Kept]
     previews: list[bytes | None]
 
 
@@ -62,19 +75,61 @@ def load_feature_files(folder: str) -> FeatureFiles:
 
 def save_features(folder: str, described: Described, *, dtype: str = "float16") -> tuple[str, ...]:
     """Write one part; give the names of its files."""
-    jpegs = [jpeg or b"" for jpeg in described.previews]
-    ends = [np.cumsum([len(f.points) for f in described.features]), np.cumsum([len(j) for j in jpegs])]
-    images = np.column_stack([described.ids, described.sizes, *ends]).astype(np.int64)
-    d = max((f.vectors.shape[1] for f in described.features), default=0)
-    points = [np.zeros((0, 5), np.float32), *(f.points for f in described.features)]
-    vectors = [np.zeros((0, d), dtype), *(f.vectors for f in described.features if len(f.points))]
-    arrays: tuple[np.ndarray, ...] = (
-        images.reshape(-1, 5),
-        np.concatenate(points),
-        np.concatenate(vectors).astype(dtype),
-        np.frombuffer(b"".join(jpegs), np.uint8),
-    )
+    jpegs, at, end = [jpeg or b"" for jpeg in described.previews], [], 0
+    own = [one for one in described.features if isinstance(one, LocalFeatures)]
+    for one in described.features:
+        n = one.n if isinstance(one, Kept) else len(one.points)
+        first = one.first if isinstance(one, Kept) else end
+        at.append((first, first + n, one.file if isinstance(one, Kept) else 0))
+        end += 0 if isinstance(one, Kept) else n
+    places, ends = np.array(at, np.int64).reshape(-1, 3), np.cumsum([len(jpeg) for jpeg in jpegs])
+    columns = [described.ids, described.sizes, places[:, :2], ends, places[:, 2]]
+    images, joined = np.column_stack(columns).astype(np.int64), join_keypoints(own, dtype)
+    arrays = (images.reshape(-1, 7), *joined, np.frombuffer(b"".join(jpegs), np.uint8))
     return tuple(save_array(folder, kind, array) for kind, array in zip(ARRAYS, arrays, strict=True))
+
+
+def join_keypoints(features: Sequence[LocalFeatures], dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Join the keypoints of some photos: points (m, 5) float32 and vectors (m, d) of ``dtype``."""
+    d = max((one.vectors.shape[1] for one in features), default=0)
+    points = [np.zeros((0, 5), np.float32), *(one.points for one in features)]
+    vectors = [np.zeros((0, d), dtype), *(one.vectors for one in features if len(one.points))]
+    return np.concatenate(points), np.concatenate(vectors).astype(dtype)
+
+
+def keep_features(folder: str, features: Sequence[LocalFeatures], *, dtype: str = "float16") -> list[Kept]:
+    """Write keypoints into a folder of `FeatureFiles` before its parts; say where they lie."""
+    arrays, digest = join_keypoints(features, dtype), hashlib.blake2b(digest_size=7)
+    for array in arrays:
+        digest.update(array.tobytes())
+    file = int.from_bytes(digest.digest(), "big")
+    for kind, array in zip(ARRAYS[1:3], arrays, strict=True):
+        files.create_once(files.join(folder, kept_name(kind, file)), to_npy(array))
+    firsts = np.append(0, np.cumsum([len(one.points) for one in features]))
+    return [Kept(file, int(a), len(one.points)) for a, one in zip(firsts, features, strict=False)]
+
+
+def kept_name(kind: str, file: int) -> str:
+    """Name one of a pair of files.
+
+    >>> kept_name("points", 255)
+    'points-kept-000000000000ff.npy'
+    """
+    return f"{kind}-kept-{file:014x}.npy"
+
+
+def to_npy(array: np.ndarray) -> bytes:
+    """Give an array as the bytes of a ``.npy`` file."""
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@lru_cache(maxsize=HELD_FILES)
+def open_kept(folder: str, file: int) -> tuple[np.ndarray, np.ndarray]:
+    """Map points and vectors that `keep_features` wrote."""
+    points, vectors = (map_array(folder, kept_name(kind, file)) for kind in ARRAYS[1:3])
+    return points, vectors
 
 
 class OpenFeatures:
@@ -101,8 +156,10 @@ class OpenFeatures:
     def features(self, image_id: int) -> tuple[LocalFeatures, Size]:
         """Give the keypoints of an image, and its width and height; KeyError where it is not there."""
         images, points, vectors, _, row = self.row(image_id)
-        rows = slice(images[row - 1, 3] if row else 0, images[row, 3])
-        found = LocalFeatures(np.asarray(points[rows]), vectors[rows].astype(np.float32))
+        first, last, file = (int(images[row, column]) for column in (3, 4, 6))
+        if file:
+            points, vectors = open_kept(self.layout.folder, file)
+        found = LocalFeatures(np.asarray(points[first:last]), vectors[first:last].astype(np.float32))
         return found, (int(images[row, 1]), int(images[row, 2]))
 
     def preparer(
@@ -125,7 +182,7 @@ class OpenFeatures:
     def stored(self, image_id: int) -> bytes:
         """Give the preview of an image as it was stored; empty where there is none."""
         images, _, _, previews, row = self.row(image_id)
-        return previews[images[row - 1, 4] if row else 0 : images[row, 4]].tobytes()
+        return previews[images[row - 1, 5] if row else 0 : images[row, 5]].tobytes()
 
     def row(self, image_id: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """Give the arrays of an image's part, and its row there."""

@@ -1,4 +1,4 @@
-"""Which keypoints of two photos correspond: mutual nearest neighbours that pass Lowe's ratio test.
+"""Which keypoints of two photos correspond: mutual nearest neighbours that pass Lowe's ratio test both ways.
 
 Vectors are scaled to unit length and rounded to integers of at most `LEVELS`. Dot products of such integers
 stay below 2^24, where float32 is exact: no library, number of threads or order of summation changes a match.
@@ -53,10 +53,11 @@ def prepare_features(
 
 
 def match_features(a: Prepared, b: Prepared, *, ratio: float = 0.85) -> np.ndarray:
-    """Match keypoints that are each other's nearest, and nearer than ``ratio`` times the second nearest.
+    """Match keypoints that are each other's nearest, and nearer than ``ratio`` times the second of either.
 
-    Distances tie by the order of the keypoints. With words, both neighbours are sought among the keypoints of
-    the same word, and a keypoint that is alone in its word passes the ratio test.
+    So the matches of b with a are those of a with b, the other way round. Distances tie by the order of the
+    keypoints. With words, both neighbours are sought among the keypoints of the same word, and a keypoint
+    that is alone in its word passes the ratio test.
 
     Returns
     -------
@@ -76,23 +77,44 @@ def match_features(a: Prepared, b: Prepared, *, ratio: float = 0.85) -> np.ndarr
             f"{len(a.words)} with {len(b.words)} words"
         )
     dots = a.vectors @ b.vectors.T  # (n_a, n_b), exact
-    nearest = np.full(len(a.vectors), -1, np.int64)
-    back = np.full(len(b.vectors), -1, np.int64)
-    find_nearest(dots, (a.squares, b.squares), (a.words, b.words), np.float64(ratio) ** 2, (nearest, back))
+    sides = new_side(len(a.vectors)), new_side(len(b.vectors))
+    find_nearest(dots, (a.squares, b.squares), (a.words, b.words), sides)
+    nearest, back = (keep_distinct(side, ratio) for side in sides)
     there = np.flatnonzero(nearest >= 0)
     mutual = there[back[nearest[there]] == there]
     return np.stack([mutual, nearest[mutual]], axis=1)
 
 
+class Side(NamedTuple):
+    """Of the keypoints (n,) of a photo: the nearest of the other photo, or -1, and two squared distances."""
+
+    nearest: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
+def new_side(n: int) -> Side:
+    """Begin with nothing near."""
+    return Side(np.full(n, -1, np.int64), np.full(n, FAR), np.full(n, FAR))
+
+
+def keep_distinct(side: Side, ratio: float) -> np.ndarray:
+    """Give the nearest keypoints (n,) that pass the ratio test, else -1; a ratio of 1 passes all."""
+    first, second = side.first.astype(np.float64), side.second.astype(np.float64)
+    passes = first < np.float64(ratio) ** 2 * second
+    return side.nearest if ratio == 1 else np.where(passes, side.nearest, -1)
+
+
 # ruff: noqa: ANN001, ANN201
-def find_nearest_loop(dots, squares, words, ratio2, out):  # type: ignore[no-untyped-def]
-    """Write the nearest b of each a that passes the ratio test, and the nearest a of each b; else -1."""
-    nearest, back = out
-    least = np.full(back.size, FAR)
+@numba.njit(cache=True, nogil=True)
+def find_nearest(dots, squares, words, sides):  # type: ignore[no-untyped-def]
+    """Write the nearest keypoint of each on either side, and the distances to this one and the second."""
+    nearest, nearer, near = sides[0]
+    has_words = words[0].size > 0
     for i in range(nearest.size):
         first, second, place = FAR, FAR, -1
-        for j in range(back.size):
-            if words[0].size > 0 and words[0][i] != words[1][j]:
+        for j in range(dots.shape[1]):
+            if has_words and words[0][i] != words[1][j]:
                 continue
             d = squares[0][i] + squares[1][j] - np.float32(2.0) * dots[i, j]
             if d < second:
@@ -100,10 +122,16 @@ def find_nearest_loop(dots, squares, words, ratio2, out):  # type: ignore[no-unt
                     first, second, place = d, first, j
                 else:
                     second = d
-            if d < least[j]:
-                least[j], back[j] = d, i
-        if place >= 0 and (np.float64(first) < ratio2 * np.float64(second) or ratio2 == 1.0):
-            nearest[i] = place
+            if d < sides[1][2][j]:
+                enter_distance(d, i, sides[1], j)
+        nearest[i], nearer[i], near[i] = place, first, second
 
 
-find_nearest = numba.njit(cache=True, nogil=True)(find_nearest_loop)
+@numba.njit(cache=True, nogil=True)
+def enter_distance(d, i, side, j):  # type: ignore[no-untyped-def]
+    """Enter the distance to ``i``, below the second of keypoint ``j``."""
+    nearest, first, second = side
+    if d < first[j]:
+        nearest[j], first[j], second[j] = i, d, first[j]
+    else:
+        second[j] = d

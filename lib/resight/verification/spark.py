@@ -1,6 +1,7 @@
 """Operators of verification: candidate pairs, the files of their keypoints, and rows of `VERIFIED_PAIRS`."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +12,19 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from resight import files
 from resight.arrow import arrow_to_lists
 from resight.chunks.spark import Chunks, read_chunks, run_chunks
-from resight.features.local.points import unpack_features
+from resight.features.local.points import LocalFeatures, unpack_features
 from resight.store import spark_schema
 from resight.tables import VERIFIED_PAIRS
-from resight.verification.feature_files import Described, FeatureFiles, load_feature_files, save_features
+from resight.verification.feature_files import (
+    Described,
+    FeatureFiles,
+    Kept,
+    load_feature_files,
+    save_features,
+)
 
 PART_IMAGES = 256  # of one part: some 70 MB with 1,000 keypoints each
+FEATURES = ("points", "vectors", "n_keypoints", "file", "first")  # of a photo, or where they lie
 
 Batches = Iterator[pa.RecordBatch]
 
@@ -74,6 +82,16 @@ def attach_contents(pairs: DataFrame, images: DataFrame) -> DataFrame:
     return pairs.select(*names, *(column.alias(name) for name, column in named.items()))
 
 
+def fresh_pairs(verified: DataFrame, images: DataFrame) -> DataFrame:
+    """Give the `VERIFIED_PAIRS` rows that are of the same bytes as ``images``: both ids and n_inliers."""
+    known = verified.where("status = 'ok'").select(
+        "image_a", "image_b", "n_inliers", sf.col("contents").alias("seen")
+    )
+    live = images.where("removed_at is null").select("image_id", "content_hash")
+    fresh = attach_contents(known, live).where("contents = seen")
+    return fresh.select("image_a", "image_b", "n_inliers")
+
+
 def list_images(pairs: DataFrame) -> DataFrame:
     """List the images of some pairs, each once."""
     ends = [pairs.select(sf.col(f"image_{end}").alias("image_id")) for end in ("a", "b")]
@@ -83,15 +101,17 @@ def list_images(pairs: DataFrame) -> DataFrame:
 def write_feature_files(described: DataFrame, folder: str, *, dtype: str) -> FeatureFiles:
     """Write the keypoints of (image_id, width, height, points, vectors, preview) rows as files.
 
-    ``dtype`` is that of the vectors. Where ``folder`` is complete already, it is taken as it is. Runs two
+    ``dtype`` is that of the vectors. Rows may have ``n_keypoints, file, first`` too: where ``file`` is not
+    null, keypoints lie in ``folder`` already (`KEPT`). Where it is complete, it is taken as it is. Runs two
     jobs.
     """
     if files.exists(files.join(folder, "features.json")):
         return load_feature_files(folder)
     n_parts = max(1, -(-described.count() // PART_IMAGES))
-    parts = described.repartitionByRange(n_parts, "image_id").sortWithinPartitions("image_id")
+    parts = described.repartitionByRange(n_parts, "image_id") if n_parts > 1 else described.coalesce(1)
+    parts = parts.sortWithinPartitions("image_id")
     written = parts.mapInArrow(part_writer(folder, dtype), "first long, names array<string>")
-    rows = written.orderBy("first").collect()
+    rows = sorted(written.collect())  # to sort in Spark would write every part twice: once to see the range
     layout = FeatureFiles(folder, tuple((row["first"], tuple(row["names"])) for row in rows))
     layout.save()
     return layout
@@ -105,18 +125,26 @@ def part_writer(folder: str, dtype: str) -> Callable[[Batches], Batches]:
         if not full:
             return
         rows = pa.Table.from_batches(full)
-        packed = zip(rows["points"].to_pylist(), rows["vectors"].to_pylist(), strict=True)
+        told = [name for name in FEATURES if name in rows.schema.names]
+        found = [read_features(row, dtype) for row in rows.select(told).to_pylist()]
         ids = rows["image_id"].to_numpy()
         described = Described(
             ids,
             np.column_stack([rows["width"].to_numpy(), rows["height"].to_numpy()]),
-            [unpack_features(points, vectors, dtype) for points, vectors in packed],
+            found,
             rows["preview"].to_pylist(),
         )
         names = save_features(folder, described, dtype=dtype)
         yield pa.record_batch({"first": ids[:1], "names": pa.array([list(names)])})
 
     return write_part
+
+
+def read_features(row: dict[str, Any], dtype: str) -> LocalFeatures | Kept:
+    """Give the keypoints of a row, or where they lie."""
+    if row.get("file") is not None:
+        return Kept(row["file"], row["first"], row["n_keypoints"])
+    return unpack_features(row["points"], row["vectors"], dtype)
 
 
 def verify_pairs(pairs: DataFrame, chunks: Chunks) -> DataFrame:

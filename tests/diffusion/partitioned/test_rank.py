@@ -1,5 +1,6 @@
 import json
 import tracemalloc
+from collections import deque
 from dataclasses import replace
 from itertools import pairwise
 from threading import BrokenBarrierError
@@ -9,7 +10,7 @@ import pytest
 
 from resight.diffusion.normalize import normalize_affinity
 from resight.diffusion.order import arrange_graph
-from resight.diffusion.partitioned.halo import build_rank_graph
+from resight.diffusion.partitioned.halo import build_rank_graph, find_halo
 from resight.diffusion.partitioned.parts import load_partitioned_files
 from resight.diffusion.partitioned.rank import LANES, RankWork, best_entries
 from resight.diffusion.solve import solve_diffusion
@@ -58,6 +59,17 @@ def test_scores_equal_those_of_one_machine(S, Y, n_parts, tmp_path):
     B = 0.01 * Y[:, :-1]
     true = np.linalg.norm(B - F[:, :-1] + 0.99 * (S @ F[:, :-1]), axis=0) / np.linalg.norm(B, axis=0)
     np.testing.assert_allclose(residuals[:-1], true, rtol=1e-3)
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+def test_scores_do_not_depend_on_how_many_queries_are_solved_together(S, Y, lanes, tmp_path):
+    work, ids = prepare(tmp_path, S, Y, 2)
+    found = [
+        read_scores(solve(replace(work, lanes=n, folder=str(tmp_path / f"{n}")), 2), ids, Y.shape[1])
+        for n in (lanes, LANES)
+    ]
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-8, atol=1e-12)
+    assert np.abs(found[0][1] - found[1][1]).max() <= 1
 
 
 @N_PARTS
@@ -135,7 +147,11 @@ def test_opening_a_part_takes_little_more_than_its_share(n_parts, tmp_path):
     layout = save_parts(tmp_path, S, n_parts)
     whole = 12 * S.nnz + 8 * S.shape[0]
     assert max(part.nnz for part in layout.parts) - S.nnz / n_parts < np.diff(S.indptr).max()
-    tapes = run_ranks(n_parts, lambda x: record(layout, x))
+
+    def build(exchange):
+        return build_rank_graph(layout.open(exchange.rank), layout.bounds, exchange)
+
+    tapes = run_ranks(n_parts, lambda x: record(lambda: build(x), x))
     tracemalloc.start()
     part = layout.open(0)
     graph = build_rank_graph(part, layout.bounds, Replay(tapes[0]))  # this rank's memory alone
@@ -147,12 +163,30 @@ def test_opening_a_part_takes_little_more_than_its_share(n_parts, tmp_path):
     assert graph.n_bytes <= 1.1 / n_parts * whole + halo
 
 
-def record(layout, exchange):
-    """Open a part for real; give all that came from the other ranks."""
+@pytest.mark.parametrize("lanes", [1, 4, 16])
+def test_a_solving_rank_takes_its_share_and_the_vectors_of_what_is_solved_together(lanes, tmp_path):
+    n_parts, n = 2, 20_000
+    S = arrange_graph(normalize_affinity(scattered_affinity(np.random.default_rng(0), n, 12)).S).S
+    Y = observe_some(np.random.default_rng(1), n, lanes + 2)
+    work, _ = prepare(tmp_path, S, Y, n_parts, tol=1e-3, depth=100, lanes=lanes)
+    tapes = run_ranks(n_parts, lambda x: record(lambda: deque(work(x), 0), x))
+    part, alone = work.graph.open(0), replace(work, folder=str(tmp_path / "alone"))
+    tracemalloc.start()
+    deque(alone(Replay(tapes[0])), 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    n_halo, n_own = len(find_halo(part)), part.stop - part.start
+    vectors = 8 * lanes * (7 * n_own + 3 * n_halo)
+    mapped, whole = sum(array.nbytes for array in part[2:]), 12 * S.nnz + 8 * n
+    assert peak + mapped <= 1.5 / n_parts * whole + vectors + 32 * n_halo + (1 << 17)
+
+
+def record(call, exchange):
+    """Call for real; give all that came from the other ranks."""
     tape, gather, swap = [], exchange.gather, exchange.swap
     exchange.gather = lambda x: tape.append(gather(x)) or tape[-1]
-    exchange.swap = lambda gives, takes: swap(gives, takes) or tape.append([array for _, array in takes])
-    build_rank_graph(layout.open(exchange.rank), layout.bounds, exchange)
+    exchange.swap = lambda gives, takes: swap(gives, takes) or tape.append([a.copy() for _, a in takes])
+    call()
     return tape
 
 

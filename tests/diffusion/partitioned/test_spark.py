@@ -12,6 +12,8 @@ from resight.diffusion.partitioned.rows import PartedRows
 from resight.diffusion.partitioned.spark import FOUND, explain_refusal, list_reports, run_ranks, solve_ranks
 from resight.diffusion.partitioned.storage.spark import write_partitioned_files
 from resight.diffusion.solve import solve_diffusion
+from resight.graph.matrix import load_graph_files
+from resight.graph.storage.spark import write_graph_files
 from resight.knn.spark import number_tasks
 from tests.diffusion.graphs import observe_some
 from tests.diffusion.partitioned import ranks
@@ -39,7 +41,15 @@ def sevenths(tables, tmp_path_factory):
     return write_partitioned_files(tables, folder, n_parts=7, max_task_edges=150, piece_nodes=30)
 
 
-@pytest.fixture(params=["halves", "sevenths"])
+@pytest.fixture(scope="module")
+def joined(tables, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("joined")
+    layout = write_partitioned_files(tables, str(folder), n_parts=2, max_task_edges=60)
+    assert not (folder / "finer").exists()
+    return layout
+
+
+@pytest.fixture(params=["halves", "sevenths", "joined"])
 def layout(request):
     return request.getfixturevalue(request.param)
 
@@ -60,6 +70,21 @@ def test_the_parts_hold_the_normalised_graph_of_all_nodes(layout, made):
     assert (S != S.T).nnz == 0
     assert layout.nnz == S.nnz
     assert load_partitioned_files(layout.folder) == layout
+
+
+def test_the_parts_joined_are_the_files_of_the_whole_graph(tables, made, tmp_path):
+    whole, joined = (
+        write_graph_files(*tables, str(tmp_path / name), max_edges=limit, max_task_edges=150).open()
+        for name, limit in (("whole", 10**6), ("joined", 150))
+    )
+    at = np.asarray(joined.place_of(whole.ids))
+    np.testing.assert_array_equal(joined.ids[at], whole.ids)
+    S = joined.S[at][:, at].sorted_indices()
+    np.testing.assert_array_equal(S.indices, whole.S.indices)
+    np.testing.assert_allclose(S.data, whole.S.data, rtol=1e-14)  # degrees are summed in another order
+    np.testing.assert_allclose(joined.degrees[at], whole.degrees, rtol=1e-14)
+    assert {path.suffix for path in (tmp_path / "joined").iterdir()} == {".npy", ".json"}
+    assert load_graph_files(str(tmp_path / "joined")).nnz == (made[2] > 0).sum()
 
 
 def test_single_rows_hold_the_affinity(layout, made):

@@ -9,8 +9,10 @@ import torchvision
 from torch.nn import functional
 
 from resight.config import SettingError
+from resight.features.local import check
 from resight.features.local.extractors import build_extractor
 from resight.features.local.settings import LocalSettings
+from resight.jobs.extract_local_features import ExtractLocalConfig
 from tests.features.local.photo_files import photo_pixels
 
 MEAN, STD = [0.5, 0.4, 0.3], [0.2, 0.25, 0.3]
@@ -95,6 +97,22 @@ def test_another_file_is_named(tmp_path, content, message):
     settings = LocalSettings(extractor="how", backbone=f"how:{tmp_path / 'x.pth'}")
     with pytest.raises(SettingError, match=f"^backbone: .*{message}"):
         build_extractor(settings, device="cpu")
+
+
+def test_a_wrong_file_is_known_before_anything_starts(files, tmp_path):
+    torch.save({"weights": 1}, tmp_path / "x.pth")
+    wrong = ExtractLocalConfig(extractor="how", backbone=f"how:{tmp_path / 'x.pth'}")
+    with pytest.raises(SettingError, match=r"^backbone: .*holds no state_dict"):
+        wrong.check()
+    right = LocalSettings(extractor="how", backbone=f"how:{files / 'new.pth'}")
+    assert check.check_activations(right) == 256
+
+
+def test_a_whitening_of_other_dimensions_is_refused(monkeypatch):
+    monkeypatch.setattr(check, "check_activations", lambda _: 96)
+    check.check_whitening(LocalSettings(extractor="how"), 96)
+    with pytest.raises(SettingError, match=r"^whitening: for 64 dimensions, the activations have 96"):
+        check.check_whitening(LocalSettings(extractor="how"), 64)
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):

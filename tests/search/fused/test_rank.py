@@ -3,6 +3,8 @@ import pytest
 
 from resight.features.local.points import LocalFeatures
 from resight.rerank.fuse import Weighting, calibrate_scores, find_threshold
+from resight.search.collection import SearchFiles
+from resight.search.fused import rank
 from resight.search.fused.rank import (
     FusedQuery,
     FusedRecipe,
@@ -11,10 +13,12 @@ from resight.search.fused.rank import (
     fuse_lists,
     rank_fused,
 )
+from resight.search.fused.similarity import DescriptorFiles
 from resight.search.fused.verified import Known
 from resight.verification.feature_files import Described, FeatureFiles, save_features
 from resight.verification.verify import prepare_photo
-from tests.search.fused.worlds import dense_graph, joined_similarity, make_world, save_world, unit
+from tests.search.collections import save_vectors
+from tests.search.fused.worlds import WEIGHT, dense_graph, joined_similarity, make_world, save_world, unit
 
 ALPHA = 0.8
 
@@ -149,3 +153,31 @@ def test_a_query_that_resembles_nothing_has_no_support(rng, tmp_path):
     assert answer.no_support
     np.testing.assert_array_equal(answer.ordinals, np.arange(10))
     assert (answer.scores <= 0).all()
+
+
+def test_an_image_that_is_gone_since_its_graph_was_made_is_in_no_answer(rng, tmp_path):
+    world = make_world(tmp_path, rng)
+    graph = save_world(tmp_path, world).graph
+    kept = np.delete(np.arange(60), 9)
+    kinds = (("y", world.X, 1.0), ("d", world.C, WEIGHT))
+    parts = [(save_vectors(tmp_path / name, world.ids[kept], V[kept]), weight) for name, V, weight in kinds]
+    collection = SearchFiles(parts[0][0], graph).open()
+    query = make_query(rng, world, n_found=0)[0]._replace(near=np.arange(59))
+    (answer,) = rank_fused([query], collection, DescriptorFiles(tuple(parts)).open(), FusedRecipe(60))
+    assert sorted(answer.ordinals) == list(range(59))
+    assert (answer.scores > 0).sum() > 5
+
+
+def test_queries_are_solved_as_many_at_a_time_as_fit(rng, tmp_path, monkeypatch):
+    world = make_world(tmp_path, rng)
+    queries = [make_query(rng, world, own=own)[0] for own in range(5)]
+    opened = save_world(tmp_path, world).open(), world.files.open()
+    whole = list(rank_fused(queries, *opened, FusedRecipe(20)))
+    seen, solve = [], rank.solve_diffusion
+    monkeypatch.setattr("resight.search.rank.SOLVE_BYTES", 2 * 8 * opened[0].nodes.n)
+    spy = lambda S, Y, **how: seen.append(Y.shape[1]) or solve(S, Y, **how)  # noqa: E731
+    monkeypatch.setattr(rank, "solve_diffusion", spy)
+    for a, b in zip(whole, rank_fused(queries, *opened, FusedRecipe(20)), strict=True):
+        np.testing.assert_array_equal(a.ordinals, b.ordinals)
+        np.testing.assert_array_equal(a.scores, b.scores)
+    assert seen == [2, 2, 1]

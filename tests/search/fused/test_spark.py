@@ -7,7 +7,7 @@ from resight.features.local.points import pack_features
 from resight.knn.copies import to_offsets
 from resight.rerank.fuse import choose_candidates
 from resight.search.fused.rank import FusedRecipe, choose_images, fuse_lists, rank_fused
-from resight.search.fused.running.spark import join_known
+from resight.search.fused.running.spark import find_known
 from resight.search.fused.spark import (
     FusedFiles,
     fuse_neighbors,
@@ -131,7 +131,7 @@ def test_what_is_known_and_near_is_taken_as_it_comes(spark, rng, tmp_path):
     files = FusedFiles(searched, world.files, None, ("float32", "float32"), "float32")
     table = shuffled(spark, lay_out(world, queries, [random_features(rng)] * 3), rng)
     near = list_near(table, files, depth=recipe.depth)
-    asked = join_known(table.join(near, "query_id"), pairs, images)
+    asked = table.join(near, "query_id").join(find_known(table, pairs, images), "query_id", "left")
     found = search_fused(asked, files, recipe).toArrow().sort_by("query_id")
     queries = [q._replace(known=pack_known(known[int(world.ids[q.own])])) for q in queries]
     expected = [world.ids[one.ordinals] for one in rank_fused(queries, *opened, recipe)]

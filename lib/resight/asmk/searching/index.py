@@ -2,18 +2,21 @@
 
 Shards hold entries and ids only; norms and weights are of the whole collection and change with every image,
 so that each version of an index writes them anew. An image without a norm is not searched: that is how images
-are removed while no shard is touched.
+are removed while no shard is touched. All of them have a checksum in their name, which is verified as that
+of a shard is.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from resight import files
-from resight.asmk.shard import Shard, ShardFiles
-from resight.codebook.model import CodebookFiles
+from resight.asmk.shard import CorruptShardError, Shard, ShardFiles, verify_once
+from resight.codebook.model import Codebook, CodebookFiles
 from resight.knn.matrix import OpenVectors, VectorFiles, load_vector_files, map_array
 
 
@@ -33,9 +36,44 @@ class IndexFiles:
     allowed: tuple[str, str] | None = None  # folder and name of a mask over ``images``; None: all
 
     def open(self) -> "Index":
-        """Map norms and weights; shards follow as they are searched."""
+        """Map norms and weights; shards follow as they are searched.
+
+        Raises
+        ------
+        CorruptShardError
+            One of these files, or one of the codebook's, is damaged.
+        """
+        self.verify()
         mask = map_array(*self.allowed) if self.allowed else None
         return Index(self.shards, self.images.open(), map_array(self.folder, self.weights), mask)
+
+    def verify(self) -> None:
+        """Compare the files beside the shards with the checksums in their names, once per machine and state.
+
+        Raises
+        ------
+        CorruptShardError
+            One of them is missing or damaged.
+        """
+        for name in (self.weights, *(file for _, file in self.codebook.names)):
+            uri, expected = files.join(self.folder, name), last_word(name.removesuffix(".npy"))
+            verify_once(f"index file {uri}", expected, [uri], digest_file)
+        for part in self.images.parts:
+            uris = [files.join(self.images.folder, f"{kind}-{part.name}.npy") for kind in ("ids", "vectors")]
+            verify_once(f"index file {uris[1]}", last_word(part.name), uris, digest_rows)
+
+    def open_codebook(self) -> Codebook:
+        """Give the codebook of verified files."""
+        self.verify()
+        return self.codebook.open()
+
+    def is_sound(self) -> bool:
+        """Whether `verify` finds nothing wrong."""
+        try:
+            self.verify()
+        except CorruptShardError:
+            return False
+        return True
 
     def save(self, root: str) -> None:
         """Write what `load_index_files` reads; shards are named relative to ``root``."""
@@ -43,6 +81,28 @@ class IndexFiles:
         codebook = asdict(self.codebook) | {"folder": ""}
         text = json.dumps({"weights": self.weights, "codebook": codebook, "shards": listed}, indent=1)
         files.write_bytes(files.join(self.folder, "index.json"), text.encode())
+
+
+def last_word(name: str) -> str:
+    """Give what follows the last hyphen of a name: the checksum of a file."""
+    return name.rsplit("-", 1)[-1]
+
+
+def digest_file(paths: list[Path]) -> str:
+    """Hash a file as `resight.knn.matrix.save_array` does for its name."""
+    return hashlib.blake2b(paths[0].read_bytes(), digest_size=8).hexdigest()
+
+
+def digest_rows(paths: list[Path]) -> str:
+    """Hash the ids and the rows of a part as `resight.knn.matrix.save_part` does for its name."""
+    both = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        try:
+            array = np.load(path)
+        except (ValueError, EOFError) as error:  # cut off, or its head is damaged
+            return str(error)
+        both.update(np.ascontiguousarray(array).data)
+    return both.hexdigest()
 
 
 def load_index_files(folder: str, root: str) -> IndexFiles:

@@ -75,12 +75,15 @@ def write_index_files(
     tables : (shards, image_stats, word_stats)
         Rows of the committed tables; images whose status is not ok are not searched.
     folder : str
-        Belongs to one version of the three: where it is complete already, it is taken as it is.
+        Belongs to one version of the three: where it is complete and sound already, it is taken as it is.
     root : str
         Folder of the workspace, to which the paths of shards are relative.
     """
     if files.exists(files.join(folder, "index.json")):
-        return load_index_files(folder, root)
+        there = load_index_files(folder, root)
+        if there.is_sound():
+            return there
+        files.delete(folder)
     shards, image_stats, word_stats = tables
     listed = shards.select("path", "sha256", "n_images", "n_entries", "shard").orderBy("shard").toArrow()
     held = tuple(
@@ -131,7 +134,7 @@ def encode_queries(
     """
 
     def encode(batches: Batches) -> Batches:
-        codebook = index.codebook.open()
+        codebook = index.open_codebook()
         for batch in batches:
             offsets, values = arrow_to_lists(batch["vectors"], dtype)
             V = values.reshape(-1, codebook.d)

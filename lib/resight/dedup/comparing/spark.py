@@ -35,14 +35,16 @@ from resight.tables import (
     QUERIES,
     RESULTS,
     SOURCES,
+    VERIFIED_PAIRS,
 )
-from resight.verification.spark import attach_contents, pair_results
+from resight.verification.spark import attach_contents, fresh_pairs, pair_results
 
 __all__ = ["compare_candidates"]
 
 TRANSIENT = ("missing", "unreadable", "changed")  # tried again by the next run
 MAX_COMPLETED = 10_000  # linked images, above which none are compared with the best of them besides
 LIMITED = ["reason", "kind", "part", "key", "n_images", "n_pairs"]
+ENOUGH = 8  # inliers of a verified pair that is a candidate
 log = logging.getLogger("resight")
 
 
@@ -91,6 +93,9 @@ def list_candidates(
         parts["descriptors"] = pair_near(store, conf, copies)
     if RESULTS.name in inputs:
         parts["results"] = pair_results(store.read(RESULTS), store.read(QUERIES), top=conf.top)
+    if VERIFIED_PAIRS.name in inputs:
+        known = fresh_pairs(store.read(VERIFIED_PAIRS), store.read(IMAGES))
+        parts["verified"] = known.where(sf.col("n_inliers") >= ENOUGH)
     if conf.new:
         parts = {name: keep_new(pairs, copies) for name, pairs in parts.items()}
     buckets = None

@@ -22,7 +22,7 @@ from resight.diffusion.product import Passes
 from resight.diffusion.solve import round_up
 from resight.knn.matrix import map_array
 
-LANES = 16  # queries solved together: rows of 128 bytes
+LANES = 16  # most queries solved together: rows of 128 bytes
 FOUND = pa.schema(
     {
         "query_id": pa.int64(),  # null: the last row of a rank, its report
@@ -51,7 +51,9 @@ class RankWork:
     int64 and float64. ``limit`` is the most iterations of a query, ``depth`` how many nodes a rank gives for
     it (and those that tie with the last). Every ``every`` iterations the iterate goes to ``folder``, never
     where that is 0. ``precision`` is that of the iterations. ``allowed`` is the folder and the name of a file
-    of ids (a,) int64, ascending: the nodes that may be given; all without it.
+    of ids (a,) int64, ascending: the nodes that may be given; all without it. ``lanes`` queries, a power of
+    two, are solved together: beside its part a rank holds up to seven numbers of each for every row, and
+    three for every row of the halo.
     """
 
     graph: PartitionedFiles
@@ -65,6 +67,7 @@ class RankWork:
     threads: int = 1
     precision: Literal["float64", "float32"] = "float64"
     allowed: tuple[str, str] | None = None
+    lanes: int = LANES
 
     def __call__(self, exchange: Exchange) -> Iterator[pa.RecordBatch]:
         """Solve for all queries: `FOUND` rows of this rank, block by block, then its report."""
@@ -77,9 +80,9 @@ class RankWork:
         asked, done = exchange.sent, agree(exchange, keep.count_finished())
         nodes = RankNodes(ids, self.mark_allowed(ids))
         with self.open_system(graph, exchange) as system:
-            for block, first in enumerate(range(0, len(query_ids), LANES)):
+            for block, first in enumerate(range(0, len(query_ids), self.lanes)):
                 if block >= done:
-                    some = slice(first, first + LANES)
+                    some = slice(first, first + self.lanes)
                     rows = self.solve_queries(system, keep, block, query_ids[some], Y[:, some], nodes)
                     keep.finish(block, rows)
                 yield keep.answers(block)

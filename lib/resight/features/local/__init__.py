@@ -7,6 +7,6 @@ interface, in `extractors`; what it needs to know, in `settings`.
 
 Modules: ``settings``, ``points`` (arrays, order, packed columns), ``photos`` (decoding and scaling),
 ``extractors`` with ``rootsift``, ``xfeat``, ``how``, ``checkpoint`` and ``lightglue``, ``weights``,
-``extract`` (a chunk of files to features), ``work`` (a chunk of rows to rows), ``spark`` (sums over stored
-vectors). Writes ``local_descriptors``.
+``check`` (a network is loaded before anything starts), ``extract`` (a chunk of files to features),
+``work`` (a chunk of rows to rows), ``spark`` (sums over stored vectors). Writes ``local_descriptors``.
 """

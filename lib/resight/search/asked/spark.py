@@ -57,15 +57,22 @@ def ask_collection(store: TableStore, conf: SearchSettings, *, chunk_size: int) 
 
 
 def read_collection(store: TableStore, conf: SearchSettings, chunk_size: int) -> tuple[DataFrame, Dtypes]:
-    """Give what is known of the images of the collection, by the method, and its dtypes."""
-    from resight.search.local.spark import describe_collection, query_work
+    """Give what is known of the images of the collection, by the method, and its dtypes.
+
+    Keypoints are kept only where they are verified; else an index is asked by words and codes.
+    """
+    from resight.search.local.spark import describe_collection, encode_collection, query_work
 
     vectors, keypoints = Dtypes(()), None
     if needs_index(conf):
-        keypoints = describe_collection(store, chunk_size=chunk_size)
+        verifies = needs_fusion(conf) and conf.n_verified > 0
+        if verifies:
+            keypoints = describe_collection(store, chunk_size=chunk_size)
+        else:
+            keypoints = encode_collection(store, conf, chunk_size=chunk_size)
         vectors = vectors._replace(keypoints=query_work(store).dtype)
     if keypoints is not None and not needs_vectors(conf):
-        return store.persist("described", keypoints), vectors
+        return keypoints, vectors
     roles = list_roles(store)
     stored = [store.read(GLOBAL_DESCRIPTORS, role=role) for role in roles]
     dtypes = tuple(store.properties(GLOBAL_DESCRIPTORS, role=role)["dtype"] for role in roles)

@@ -30,11 +30,11 @@ from resight.search.fused.rank import (
 )
 from resight.search.fused.recipe import index_settings, read_fused_recipe
 from resight.search.fused.similarity import Descriptors, Part
-from resight.search.fused.verified import NOTHING, Known, check_verified, read_known
+from resight.search.fused.verified import NOTHING, Extraction, Known, check_verified, read_known
 from resight.search.local.answer import Keypoints, LocalIndex, answer_index, ask_index, open_local_index
 from resight.search.local.stored import read_indexed
 from resight.search.settings import SearchSettings
-from resight.tables import IMAGES, VERIFIED_PAIRS
+from resight.tables import IMAGES, MODELS, VERIFIED_PAIRS
 from resight.verification.overlap import Size
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import Photo, prepare_photo
@@ -157,12 +157,12 @@ def answer_fused(
     weights = (1.0, settings.colour_weight)
     descriptors = Descriptors(tuple(Part(X, w) for (X, _), w in zip(fused.parts, weights, strict=False)))
     recipe = read_fused_recipe(settings, collection.X.n)
-    asking = lay_out(queries, asked, fused, settings, recipe)
+    asking = lay_out(queries, asked, fused, settings, recipe, threads=threads)
     usable = [i for i, word in enumerate(asked.status) if word == "ok"]
     Q = np.stack([asked.vectors[0].Q[i] for i in usable]) if usable else np.zeros((0, collection.X.d), "f4")
     own = np.array([asking[i].own for i in usable], np.int64)
     near = list_similar(Q, own, collection, recipe.depth)
-    known = find_known([int(i) for i in asked.own], reader, settings, recipe)
+    known = find_known([int(i) for i in asked.own], reader, settings, recipe, fused.local)
     chosen = [
         asking[i]._replace(near=some, known=known.get(int(asked.own[i]), NOTHING))
         for i, some in zip(usable, near, strict=True)
@@ -173,13 +173,19 @@ def answer_fused(
 
 
 def find_known(
-    image_ids: Sequence[int], reader: Reader, settings: SearchSettings, recipe: FusedRecipe
+    image_ids: Sequence[int],
+    reader: Reader,
+    settings: SearchSettings,
+    recipe: FusedRecipe,
+    local: LocalIndex,
 ) -> dict[int, Known]:
     """Find what the build of verify-pairs that the settings name says of some images, by their ids."""
     if not settings.verified:
         return {}
     verified = reader.workspace.find_build(VERIFIED_PAIRS, settings.verified)
-    check_verified(verified, recipe.verification)
+    builds = reader.workspace.builds()
+    extraction = Extraction(builds[local.indexed.parents[MODELS.name]], local.codebook.sha256)
+    check_verified(verified, recipe.verification, extraction, builds)
     return read_known(image_ids, reader, verified)
 
 
@@ -189,12 +195,14 @@ def lay_out(
     fused: FusedCollection,
     settings: SearchSettings,
     recipe: FusedRecipe,
+    *,
+    threads: int,
 ) -> list[FusedQuery]:
     """Give queries their rankings by every index, and what is verified; not what is near by descriptor."""
     X, nothing = fused.collection.X, np.zeros(0, np.int64)
     searches = [(fused.local, index_settings(settings)), *([fused.further] if fused.further else [])]
     listed = [
-        answer_index(queries, keypoints, local, how, None)
+        answer_index(queries, keypoints, local, how, None, threads=threads)
         for keypoints, (local, how) in zip(asked.keypoints, searches, strict=True)
     ]
     found = []
@@ -257,7 +265,8 @@ def open_candidates(
         lacking = [i for i in ids if i not in fused.held]
         if lacking:
             work = describe_like(fused.local.codebook)
-            found = read_indexed(lacking, reader, fused.local.indexed, work, threads=threads)
+            indexed = fused.local.indexed
+            found = read_indexed(lacking, reader, indexed, work, threads=threads, complete=False)
             fused.held.update(found.features)
         features = {i: fused.held[i] for i in ids if i in fused.held}
         for oldest in list(fused.held)[:-HELD]:

@@ -29,6 +29,7 @@ from resight.search.answer import Answer
 from resight.search.collection import Collection
 from resight.search.fused.similarity import Descriptors
 from resight.search.fused.verified import NOTHING, Known
+from resight.search.rank import cut_chunks
 from resight.topk import rank_order
 from resight.verification.settings import VerifySettings
 from resight.verification.verify import Photo, verify_pair
@@ -122,9 +123,20 @@ def rank_fused(
     features : Photos, optional
         Keypoints of the collection; a candidate without them is not verified.
     """
-    if not len(queries):
-        return
     verifier = Verifier(features, recipe) if features else None
+    for some in cut_chunks(len(queries), collection.nodes.n):
+        yield from rank_chunk(queries[some], collection, descriptors, recipe, verifier, threads)
+
+
+def rank_chunk(
+    queries: Sequence[FusedQuery],
+    collection: Collection,
+    descriptors: Descriptors,
+    recipe: FusedRecipe,
+    verifier: "Verifier | None",
+    threads: int,
+) -> Iterator[Answer]:
+    """Rank for queries that are solved together: the scores of all nodes for them lie in memory."""
     lists = (fuse_lists(query, descriptors, recipe.weighting) for query in queries)
     fused = [verify_best(q, one, collection, recipe, verifier) for q, one in zip(queries, lists, strict=True)]
     Y = observe_queries(fused, collection, recipe)
@@ -251,7 +263,7 @@ def order_images(
 
 def reached_images(reached: np.ndarray, collection: Collection, limit: int) -> np.ndarray:
     """Ordinals, ascending, of images and copies that diffusion reached: at least the ``limit`` best nodes."""
-    places = np.flatnonzero(reached > 0)
+    places = np.flatnonzero((reached > 0) & (collection.ordinals >= 0))  # some images may be gone since
     if collection.allowed is None and len(places) > limit:
         kth = np.partition(reached[places], len(places) - limit)[len(places) - limit]
         places = places[reached[places] >= kth]

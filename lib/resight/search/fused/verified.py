@@ -12,12 +12,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from resight.config import SettingError
+from resight.features.local.settings import LocalSettings
+from resight.features.local.weights import local_weights_sha256
 from resight.reader import Reader
-from resight.tables import IMAGES, VERIFIED_PAIRS
+from resight.tables import IMAGES, LOCAL_DESCRIPTORS, MODELS, VERIFIED_PAIRS
 from resight.verification.settings import VerifySettings
 from resight.workspace import Run
 
-__all__ = ["NOTHING", "Known", "check_verified", "hash_contents", "read_known"]
+__all__ = ["NOTHING", "Extraction", "Known", "check_verified", "hash_contents", "read_known"]
 
 SEED = 42  # of Spark's hash functions
 PRIMES = (
@@ -53,15 +55,64 @@ class Known(NamedTuple):
 NOTHING = Known(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
-def check_verified(verified: Run, settings: VerifySettings) -> None:
-    """Raise `SettingError` where a run of verify-pairs verified in another way than a search would."""
+class Extraction(NamedTuple):
+    """How the keypoints of an index are made: the build of its codebook, and the hash of its weight file."""
+
+    fitted: Run
+    sha256: str
+
+
+def check_verified(
+    verified: Run, settings: VerifySettings, extraction: Extraction, builds: Mapping[str, Run]
+) -> None:
+    """Raise `SettingError` where a run of verify-pairs verified in another way than a search would.
+
+    It must have matched as the search does, and keypoints of the same extractor with the same weights.
+    """
     used = {name: verified.settings.get(name) for name in VerifySettings.__struct_fields__}
     wanted = {name: getattr(settings, name) for name in used}
     other = {name: value for name, value in used.items() if value != wanted[name]}
     if verified.settings.get("words"):
         other["words"] = verified.settings["words"]
+    other |= compare_keypoints(verified, extraction, builds)
     if other:
         raise SettingError(f"verified: {verified.name!r} verified with {other}, a search would not")
+
+
+def compare_keypoints(verified: Run, extraction: Extraction, builds: Mapping[str, Run]) -> dict[str, object]:
+    """Give the settings of the extractor, and its weights, in which a run differs from those of an index."""
+    made, wanted = (trace_keypoints(run, builds) for run in (verified, extraction.fitted))
+    if made == wanted:
+        return {}
+    if made not in builds or wanted not in builds:
+        return {"local": f"keypoints of the build {made or wanted}, which is gone"}
+    settings = [read_local(builds[build]) for build in (made, wanted)]
+    contents = [local.content() for local in settings]
+    other = {name: value for name, value in contents[0].items() if value != contents[1][name]}
+    projections = [builds[build].parents.get(MODELS.name, "") for build in (made, wanted)]
+    if projections[0] != projections[1]:
+        other["whitening"] = projections[0]
+    if not other and local_weights_sha256(settings[0]) != extraction.sha256:
+        other["weights"] = local_weights_sha256(settings[0])
+    return other
+
+
+def trace_keypoints(run: Run, builds: Mapping[str, Run]) -> str:
+    """Find the build of extract-local-features behind a run: through the codebook of an index."""
+    build = ""
+    while run.job != "extract-local-features":
+        through = MODELS.name if run.job == "build-index" else LOCAL_DESCRIPTORS.name
+        build = run.parents.get(through, "")
+        if build not in builds:
+            return build
+        run = builds[build]
+    return run.build_id
+
+
+def read_local(run: Run) -> LocalSettings:
+    """Give the settings of the extractor that made a build of keypoints."""
+    names = LocalSettings.__struct_fields__
+    return LocalSettings.from_mapping({name: run.settings[name] for name in names if name in run.settings})
 
 
 def read_known(image_ids: Sequence[int], reader: Reader, verified: Run) -> dict[int, Known]:

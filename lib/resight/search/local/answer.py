@@ -104,6 +104,8 @@ def answer_index(
     local: LocalIndex,
     settings: SearchSettings,
     allowed: np.ndarray | None,
+    *,
+    threads: int = 1,
 ) -> Mapping[int, Answer]:
     """Rank the images of an index for the queries that are usable: query -> answer."""
     index = local.index if allowed is None else local.index.restrict(allowed)
@@ -111,7 +113,7 @@ def answer_index(
     given = {i: one.vectors for i, one in enumerate(keypoints.features) if one is not None}
     usable = [i for i in given if keypoints.status[i] == "ok"]
     kind = {"aggregate": recipe.aggregate, "real": recipe.real}
-    asked = [encode_query(given[i], local.codebook, recipe.m, **kind) for i in usable]
+    asked = [encode_query(given[i], local.codebook, recipe.m, **kind, threads=threads) for i in usable]
     own = np.array([-1 if is_picture(queries[i]) else int(queries[i]) for i in usable], np.int64)  # type: ignore[arg-type]
     depth, table = recipe.limit(index.X.n), recipe.table()
     if recipe.expansion:

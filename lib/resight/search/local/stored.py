@@ -27,16 +27,25 @@ class Described(NamedTuple):
 
 
 def read_indexed(
-    image_ids: Iterable[int], reader: Reader, indexed: Run, work: LocalWork, *, threads: int
+    image_ids: Iterable[int],
+    reader: Reader,
+    indexed: Run,
+    work: LocalWork,
+    *,
+    threads: int,
+    complete: bool = True,
 ) -> Described:
-    """Give the keypoints of images of the index that ``indexed`` made; ``work`` describes as it did."""
+    """Give the keypoints of images of the index that ``indexed`` made; ``work`` describes as it did.
+
+    Not ``complete``: the strongest, where only those are stored, which a verification matches.
+    """
     wanted = sorted(set(image_ids))
     chosen = pc.field("image_id").isin(wanted) & (pc.field("status") == "ok")
     columns = ["image_id", "content_hash", "n_keypoints"]
     rows = reader.read(IMAGE_STATS, indexed.build_id, columns=columns, filter=chosen).to_pylist()
     states = {row["image_id"]: (row["content_hash"], row["n_keypoints"]) for row in rows}
     faults: Faults = {i: ("missing", "no indexed image has this id") for i in wanted if i not in states}
-    features = read_stored(states, reader, indexed)
+    features = read_stored(states, reader, indexed, complete=complete)
     lacking = {i: state[0] for i, state in states.items() if i not in features}
     if lacking:
         found = read_again(lacking, reader, work, threads)
@@ -45,7 +54,7 @@ def read_indexed(
 
 
 def read_stored(
-    states: Mapping[int, tuple[str, int]], reader: Reader, indexed: Run
+    states: Mapping[int, tuple[str, int]], reader: Reader, indexed: Run, *, complete: bool
 ) -> dict[int, LocalFeatures]:
     """Read the keypoints that are stored of images in these states (content_hash, n_keypoints)."""
     own = LOCAL_DESCRIPTORS.name in indexed.outputs
@@ -55,10 +64,12 @@ def read_stored(
     same = pc.field("image_id").isin([*states]) & (pc.field("status") == "ok")
     rows = reader.read(LOCAL_DESCRIPTORS, build, filter=same).to_pylist()
     dtype = reader.properties(LOCAL_DESCRIPTORS, build)["dtype"]
+    held = {row["image_id"]: (row["content_hash"], row["n_keypoints"]) for row in rows}
+    n_compared = 2 if complete else 1  # of the state
     return {
         row["image_id"]: unpack_features(row["points"], row["vectors"], dtype)
         for row in rows
-        if states[row["image_id"]] == (row["content_hash"], row["n_keypoints"])
+        if states[row["image_id"]][:n_compared] == held[row["image_id"]][:n_compared]
     }
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +15,7 @@ from resight.config import SettingError
 from resight.diffusion.explain import explain_result
 from resight.diffusion.observe import QueryLists, observe_queries
 from resight.diffusion.partitioned.parts import PartitionedFiles
-from resight.diffusion.partitioned.rank import RankWork
+from resight.diffusion.partitioned.rank import LANES, RankWork
 from resight.diffusion.partitioned.rows import PartedRows
 from resight.diffusion.partitioned.spark import solve_ranks
 from resight.diffusion.rank import rank_images
@@ -42,6 +43,7 @@ def search_partitioned(
     *,
     source_dtype: str = "float16",
     every: int = 25,
+    lanes: int = LANES,
 ) -> DataFrame:
     """Rank the collection for every query by diffusion over a graph in parts: one row per query, `ANSWERS`.
 
@@ -56,6 +58,8 @@ def search_partitioned(
         search that starts again with it goes on from the last iterate.
     every : int
         Iterations from one written iterate to the next.
+    lanes : int
+        Queries that are solved together, a power of two: they bound the memory of a rank beside its part.
 
     Raises
     ------
@@ -83,6 +87,7 @@ def search_partitioned(
         threads=int(os.environ.get("OMP_NUM_THREADS") or 1),
         precision=settings.precision,
         allowed=save_allowed(spark, collection, folder) if collection.allowed else None,
+        lanes=lanes,
     )
     found = solve_ranks(spark, len(graph.parts), work, files.join(folder, "found"))
     observed = spark.read.schema(OBSERVED).parquet(files.spark_uri(seen, pattern=True))
@@ -163,7 +168,7 @@ def rank_found(
             answers = (rank_row(row, collection, depth) for row in iterate_rows(batch))
             if graph:
                 pairs = zip(iterate_rows(batch), answers, strict=True)
-                answers = (explain_row(*pair, collection.X, graph, settings.explain) for pair in pairs)
+                answers = (explain_row(*pair, collection.X, graph, settings) for pair in pairs)
             yield from pack_answers(batch["query_id"].to_numpy(), answers, collection.X)
 
     pairs = sf.collect_list(sf.struct("rank", "nodes", "scores"))
@@ -210,16 +215,25 @@ def rank_row(row: dict, collection: Collection, depth: int) -> Answer:
     return Answer(ranking.ordinals[others][:depth], ranking.scores[others][:depth], *row["flags"])
 
 
-def explain_row(row: dict, answer: Answer, X: OpenVectors, graph: PartedRows, n: int) -> Answer:
-    """Find the chains of images that lead to the first ``n`` results of an answer."""
+def explain_row(
+    row: dict, answer: Answer, X: OpenVectors, graph: PartedRows, settings: SearchSettings
+) -> Answer:
+    """Find the chains of images that lead to the first results of an answer."""
+    n = settings.explain
     targets = X.id_of(X.representative_of(answer.ordinals[:n]))
     nodes, weights = row["observed"]
     places = graph.find(np.concatenate([nodes, targets]))
     support, ends = places[: len(nodes)], places[len(nodes) :]
     known = support >= 0
-    found = [
-        explain_result(graph.row, support[known], np.minimum(weights[known], 1.0), int(end)) for end in ends
-    ]
+
+    def there(place: int) -> tuple[np.ndarray, np.ndarray]:
+        neighbors, affinities = graph.row(place)
+        kept = X.ordinal_of(graph.ids_of(neighbors)) >= 0  # an image may be gone since
+        return neighbors[kept], affinities[kept]
+
+    seen = support[known], np.minimum(weights[known], 1.0)
+    explain = partial(explain_result, max_hops=settings.explain_hops, max_nodes=settings.explain_nodes)
+    found = [explain(there, *seen, int(end)) for end in ends]
 
     def name(ordinals: np.ndarray) -> np.ndarray:
         own = X.ordinal_of(graph.ids_of(np.maximum(ordinals, 0)))

@@ -53,12 +53,13 @@ def tell_status(rows: DataFrame, described: DataFrame) -> DataFrame:
 
 
 def join_described(vectors: DataFrame, keypoints: DataFrame, further: DataFrame | None = None) -> DataFrame:
-    """Join what is known of each image: vector, vector_2, points, vectors, width and height.
+    """Join what is known of each image: vectors, its size, and keypoints, or their words and codes.
 
     The status of an image is ``ok`` where its vector or its keypoints are; what it lacks is null.
     """
     ok = sf.col("status") == "ok"
-    kept = [sf.when(ok, sf.col(name)).alias(name) for name in ("points", "vectors", "width", "height")]
+    names = ("points", "vectors", "words", "codes", "width", "height")
+    kept = [sf.when(ok, sf.col(name)).alias(name) for name in names if name in keypoints.columns]
     status = [sf.col(name).alias(f"local_{name}") for name in ("status", "error")]
     joined = vectors.select("image_id", "vector", "status", "error").join(
         keypoints.select("image_id", *kept, *status), "image_id", "full"

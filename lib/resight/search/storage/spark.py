@@ -34,10 +34,10 @@ def write_manifold_files(manifold: DataFrame, vectors: VectorFiles, folder: str)
             yield pa.record_batch([first, pa.array([names])], names=["first", "names"])
 
     n_parts = max(1, -(-manifold.count() // PART_ROWS))
-    rows = (
-        manifold.select("src", "dst", "score").repartitionByRange(n_parts, "src").sortWithinPartitions("src")
-    )
-    written = rows.mapInArrow(write, "first long, names array<string>").orderBy("first").collect()
+    chosen = manifold.select("src", "dst", "score")
+    parts = chosen.repartitionByRange(n_parts, "src") if n_parts > 1 else chosen.coalesce(1)
+    rows = parts.sortWithinPartitions("src").mapInArrow(write, "first long, names array<string>")
+    written = sorted(rows.collect())  # to sort in Spark would write every part twice: once to see the range
     layout = ManifoldFiles(folder, tuple((row["first"], tuple(row["names"])) for row in written))
     layout.save()
     return layout

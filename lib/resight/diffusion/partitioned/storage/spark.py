@@ -9,13 +9,15 @@ their sums, and with them the order, depend on no order of arrival.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as sf
 
 from resight import files
+from resight.diffusion.partitioned.join import join_rows as join_part
 from resight.diffusion.partitioned.parts import (
     MANIFEST,
     GraphPart,
@@ -47,7 +49,8 @@ def write_partitioned_files(
     """Write the nodes that stand for themselves and their edges as parts of about equal cost.
 
     ``tables`` are `NODES`, `EDGES`, `COMPONENTS`. ``folder`` belongs to one version of them and one number of
-    parts: where it is complete already, it is taken as it is. Runs some jobs; the driver sees counts.
+    parts: where it is complete already, it is taken as it is. The driver sees counts. No task unpacks more
+    than some ``max_task_edges`` entries: larger parts are written in pieces and these joined.
 
     Raises
     ------
@@ -67,18 +70,47 @@ def write_partitioned_files(
     if not pieces:
         raise ValueError("the graph has no node with a usable vector")
     bounds = cut_pieces(edges, pieces, folder, n_parts)
-    rows = join_rows(edges, read_pieces(edges, pieces, folder, bounds))
-    written = rows.groupBy("part").applyInArrow(part_writer(folder, bounds), PART).collect()
-    names = [tuple((array, name) for array, name in row["names"]) for row in written]
-    parts = [
-        GraphPart(row["start"], row["stop"], row["nnz"], n) for row, n in zip(written, names, strict=True)
-    ]
-    parts.sort(key=lambda part: (part.start, part.stop))
-    layout = PartitionedFiles(folder, int(bounds[-1]), sum(part.nnz for part in parts), tuple(parts))
+    n_finer, finer = -(-sum(piece["nnz"] for piece in pieces) // max_task_edges), bounds
+    if n_finer > n_parts:
+        finer = np.union1d(bounds, cut_pieces(edges, pieces, folder, n_finer))
+    rows = join_rows(edges, read_pieces(edges, pieces, folder, finer))
+    target = files.join(folder, "finer") if len(finer) > len(bounds) else folder
+    written = rows.groupBy("part").applyInArrow(part_writer(target, finer), PART).collect()
+    layout = read_layout(written, target, int(bounds[-1]))
+    if target != folder:
+        layout = join_all(edges.sparkSession, layout, folder, bounds)
     layout.save()
-    for kind in ("order", "pieces"):
+    for kind in ("order", "pieces", "finer"):
         files.delete(files.join(folder, kind))
     return layout
+
+
+def read_layout(written: list[Row], folder: str, n: int) -> PartitionedFiles:
+    """Read rows `PART` of all parts of a graph of ``n`` nodes."""
+    ordered = sorted(written, key=lambda row: row["start"])
+    names = [tuple((array, name) for array, name in row["names"]) for row in ordered]
+    spans = ((row["start"], row["stop"], row["nnz"]) for row in ordered)
+    parts = (GraphPart(*span, named) for span, named in zip(spans, names, strict=True))
+    return PartitionedFiles(folder, n, sum(row["nnz"] for row in written), tuple(parts))
+
+
+def join_all(spark: SparkSession, finer: PartitionedFiles, folder: str, cuts: np.ndarray) -> PartitionedFiles:
+    """Put every part, between two ``cuts``, together out of those that tasks could write."""
+
+    def join(batches: Batches) -> Batches:
+        for i in task_numbers(batches):
+            inside = (p for p in finer.parts if cuts[i] <= p.start < cuts[i + 1])
+            yield describe_part(i, join_part(replace(finer, parts=tuple(inside)), folder))
+
+    written = number_tasks(spark, len(cuts) - 1).mapInArrow(join, PART).collect()
+    return read_layout(written, folder, finer.n)
+
+
+def describe_part(number: int, part: GraphPart) -> pa.RecordBatch:
+    """Lay out a part that was written as a row of `PART`."""
+    names = pa.array([list(map(list, part.names))], pa.list_(pa.list_(pa.string())))
+    columns = [pa.array([number], pa.int32()), [part.start], [part.stop], [part.nnz], names]
+    return pa.record_batch(columns, names=["part", "start", "stop", "nnz", "names"])
 
 
 def order_cells(edges: DataFrame, folder: str, *, max_task_edges: int) -> DataFrame:
@@ -196,7 +228,8 @@ def write_pieces(
     keyed = keyed.sortWithinPartitions("component_id", "place", "path", "node_id")
     columns = ("node_id", "component_id", "degree", "n_edges")
     numbered = keyed.select(*columns, sf.spark_partition_id().alias("number"))
-    return [row.asDict() for row in numbered.mapInArrow(write, PIECE).orderBy("number").collect()]
+    written = numbered.mapInArrow(write, PIECE).collect()  # to sort in Spark would write every piece twice
+    return sorted((row.asDict() for row in written), key=lambda piece: piece["number"])
 
 
 def cut_pieces(edges: DataFrame, pieces: list[dict], folder: str, n_parts: int) -> np.ndarray:
@@ -261,8 +294,6 @@ def part_writer(folder: str, bounds: np.ndarray) -> Callable[[tuple, pa.Table], 
         nodes = dst[is_node][order], rows["root"].drop_null().to_numpy()[order]
         entries = (row[~is_node], dst[~is_node], rows["value"].drop_null().to_numpy())
         part = save_rows(folder, (int(bounds[number]), int(bounds[number + 1])), nodes, entries)
-        names = pa.array([list(map(list, part.names))], pa.list_(pa.list_(pa.string())))
-        columns = [pa.array([number], pa.int32()), [part.start], [part.stop], [part.nnz], names]
-        return pa.table(columns, names=["part", "start", "stop", "nnz", "names"])
+        return pa.Table.from_batches([describe_part(number, part)])
 
     return write
