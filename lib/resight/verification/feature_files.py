@@ -85,7 +85,8 @@ def save_features(folder: str, described: Described, *, dtype: str = "float16") 
     places, ends = np.array(at, np.int64).reshape(-1, 3), np.cumsum([len(jpeg) for jpeg in jpegs])
     columns = [described.ids, described.sizes, places[:, :2], ends, places[:, 2]]
     images, joined = np.column_stack(columns).astype(np.int64), join_keypoints(own, dtype)
-    arrays = (images.reshape(-1, 7), *joined, np.frombuffer(b"".join(jpegs), np.uint8))
+    previews = np.frombuffer(b"".join(jpegs), np.uint8)
+    arrays: list[np.ndarray] = [images.reshape(-1, 7), *joined, previews]
     return tuple(save_array(folder, kind, array) for kind, array in zip(ARRAYS, arrays, strict=True))
 
 
