@@ -157,5 +157,8 @@ def test_a_missing_file_or_table_is_named_before_spark_starts(tmp_path):
     (tmp_path / "pairs.csv").write_text("uri_a,uri_b\na,b\n")
     with pytest.raises(SettingError, match="'duplicate_pairs' is missing"):
         evaluate(store, EvaluateConfig(pairs=str(tmp_path / "pairs.csv")))
-    with pytest.raises(SettingError, match="'results' is missing"):
+    with pytest.raises(SettingError, match="column 'query_uri' is missing"):
         evaluate(store, EvaluateConfig(ground_truth=str(tmp_path / "pairs.csv")))
+    (tmp_path / "truth.csv").write_text("query_uri,image_uri,label\na,b,positive\n")
+    with pytest.raises(SettingError, match="'results' is missing"):
+        evaluate(store, EvaluateConfig(ground_truth=str(tmp_path / "truth.csv")))
